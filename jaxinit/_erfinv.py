@@ -1,0 +1,120 @@
+"""The inverse error function, written so that it fuses with the hash that feeds it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+# Giles (2010), table 5: central (w < 5) and tail polynomials, highest power first.
+_CENTRAL = (
+    2.81022636e-08,
+    3.43273939e-07,
+    -3.5233877e-06,
+    -4.39150654e-06,
+    0.00021858087,
+    -0.00125372503,
+    -0.00417768164,
+    0.246640727,
+    1.50140941,
+)
+_TAIL = (
+    -0.000200214257,
+    0.000100950558,
+    0.00134934322,
+    -0.00367342844,
+    0.00573950773,
+    -0.0076224613,
+    0.00943887047,
+    1.00167406,
+    2.83297682,
+)
+# Moshier, Cephes (1989), log1p: x - x²/2 + x³ P(x)/Q(x) for |x| < √2 - 1.
+_LOG1P_P = (
+    4.5270000862445199635215e-5,
+    4.9854102823193375972212e-1,
+    6.5787325942061044846969e0,
+    2.9911919328553073277375e1,
+    6.0949667980987787057556e1,
+    5.7112963590585538103336e1,
+    2.0039553499201281259648e1,
+)
+_LOG1P_Q = (
+    1.0,
+    1.5062909083469192043167e1,
+    8.3047565967967209469434e1,
+    2.2176239823732856465394e2,
+    3.0909872225312059774938e2,
+    2.1642788614495947685003e2,
+    6.0118660497603843919306e1,
+)
+# Cephes logf on [√½, √2), in three groups of three, and log 2 in two parts.
+_LOG = (
+    (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1),
+    (-1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1),
+    (2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
+)
+_LOG2_LOW, _LOG2_HIGH = -2.12194440e-4, 0.693359375
+_SQRT_HALF_BITS = np.int32(0x3F3504F3)
+_MANTISSA = np.int32(0x7FFFFF)
+
+
+def _f32(x: float) -> np.float32:
+    return np.float32(x)
+
+
+def _polynomial(x: Array, coefficients: tuple[float, ...]) -> Array:
+    p: Array | np.float32 = _f32(coefficients[0])
+    for c in coefficients[1:]:
+        p = p * x + _f32(c)
+    return jnp.asarray(p)
+
+
+def _log(y: Array) -> Array:
+    """log y of a normal positive float32."""
+    offset = lax.bitcast_convert_type(y, jnp.int32) - _SQRT_HALF_BITS
+    exponent = (offset >> np.int32(23)).astype(jnp.float32)
+    mantissa = (offset & _MANTISSA) + _SQRT_HALF_BITS
+    x = lax.bitcast_convert_type(mantissa, jnp.float32) - _f32(1)
+    x2 = x * x
+    x3 = x2 * x
+    p = _polynomial(x, _LOG[0])
+    p = p * x3 + _polynomial(x, _LOG[1])
+    p = p * x3 + _polynomial(x, _LOG[2])
+    p = p * x3 + exponent * _f32(_LOG2_LOW)
+    return ((x - _f32(0.5) * x2) + p) + exponent * _f32(_LOG2_HIGH)
+
+
+def _log1p(x: Array) -> Array:
+    """log(1 + x) of a float32 in (-1, 0]."""
+    x2 = x * x
+    cubic = (x * x2) * (_polynomial(x, _LOG1P_P) / _polynomial(x, _LOG1P_Q))
+    # The cubic is never positive. Saying so keeps the compiler from contracting its
+    # last product into the subtraction, which would change the rounding.
+    cubic = jnp.minimum(cubic, _f32(0))
+    return jnp.where(x > _f32(1 - np.sqrt(2)), x + (cubic - _f32(0.5) * x2), _log(x + _f32(1)))
+
+
+@jax.custom_jvp
+def erf_inv(u: Array) -> Array:
+    """x with erf(x) = u, for u strictly inside (-1, 1).
+
+    In float32 the operations and their order are those of XLA on CPU, and so are the bits, for
+    every u that a 23-bit uniform can take; what a general argument needs (NaN, ±1, subnormals) is
+    left out, which makes the fused sampler a quarter faster. float64 uses `jax.lax.erf_inv`.
+
+    Reference:
+        Giles, "Approximating the erfinv function", GPU Computing Gems 2, 2010.
+    """
+    if u.dtype != jnp.float32:
+        return lax.erf_inv(u)
+    w = -_log1p(-(u * u))
+    central = _polynomial(w - _f32(2.5), _CENTRAL)
+    tail = _polynomial(jnp.sqrt(w) - _f32(3), _TAIL)
+    return jnp.where(w < _f32(5), central, tail) * u
+
+
+@erf_inv.defjvp
+def _erf_inv_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (u,), (du,) = primals, tangents
+    x = erf_inv(u)
+    return x, np.asarray(np.sqrt(np.pi) / 2, u.dtype) * jnp.exp(x * x) * du

@@ -1,0 +1,216 @@
+"""Haar-distributed orthogonal and unitary matrices, by blocks of Householder reflections."""
+
+import functools
+import math
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike, DTypeLike
+
+from jaxinit import random
+from jaxinit._checks import finite
+from jaxinit._initializer import Draw, initializer
+from jaxinit.axes import normalize, positions
+from jaxinit.sharding import shards
+
+BLOCK = 64
+STAGES = 4
+
+_matmul = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+
+
+@initializer
+def orthogonal(
+    draw: Draw,
+    scale: Annotated[ArrayLike, finite] = 1.0,
+    column_axis: Annotated[int, normalize] = -1,
+    dtype: DTypeLike | None = None,
+    *,
+    batch_axis: Annotated[int | tuple[int, ...], normalize] = (),
+) -> Array:
+    """W = scale Q with Q Haar-distributed: Qᵀ Q = I, or Q Qᵀ = I if Q is wide.
+
+    Every axis but column_axis and batch_axis is flattened into the rows. Complex matrices are
+    unitary. Each slice along batch_axis is a matrix of its own. A sharded matrix is computed
+    where it is kept, with no communication if one of its axes is split.
+
+    Args:
+        scale: factor.
+        column_axis: axis of the columns.
+        dtype: default dtype of the weights.
+        batch_axis: axes of independent matrices.
+
+    Returns:
+        An initializer.
+
+    Raises:
+        ValueError: when called, if the shape has fewer than two axes or the axes do not fit it.
+
+    >>> import jax
+    >>> q = orthogonal()(jax.random.key(0), (3, 64, 128))
+    >>> q = q.reshape(192, 128)
+    >>> bool(abs(q.T @ q - jax.numpy.eye(128)).max() < 1e-5)
+    True
+
+    Reference:
+        Stewart, "The efficient generation of random orthogonal matrices", SIAM J. Numer. Anal. 17,
+        1980; Mezzadri 2007, arXiv:math-ph/0609050; Saxe, McClelland, Ganguli 2013,
+        arXiv:1312.6120.
+    """
+    batch = positions("batch_axis", batch_axis, draw.shape)
+    (column,) = positions("column_axis", column_axis, draw.shape)
+    if column in batch or len(set(batch)) < len(batch):
+        raise ValueError(
+            f"column_axis={column_axis} and batch_axis={batch_axis} overlap in shape {draw.shape}: "
+            "each axis has one role"
+        )
+    rows = tuple(a for a in range(len(draw.shape)) if a != column and a not in batch)
+    if not rows:
+        raise ValueError(
+            f"shape {draw.shape} has no axis for the rows of an orthogonal matrix: it needs at "
+            "least two axes that are not batch_axis"
+        )
+    split = tuple(math.prod(shards(draw.sharding, a) for a in axes) for axes in (rows, (column,)))
+    order = (*batch, *rows, column)
+    return draw.sample(orthogonal_law, scale, order=order, batch=len(batch), split=split)
+
+
+def orthogonal_law(
+    key: Array,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    scale: Array,
+    *,
+    order: tuple[int, ...],
+    batch: int,
+    split: tuple[int, int],
+) -> Array:
+    ordered = tuple(shape[a] for a in order)
+    n = math.prod(ordered[batch:-1])
+    q = haar(key, (math.prod(ordered[:batch]), n, ordered[-1]), dtype, split)
+    return scale * jnp.transpose(q.reshape(ordered), np.argsort(order))
+
+
+def haar(
+    key: Array, shape: tuple[int, int, int], dtype: np.dtype[Any], split: tuple[int, int] = (1, 1)
+) -> Array:
+    """A batch of matrices from the Haar measure on those with orthonormal rows or columns.
+
+    Q = H₁ H₂ … D: H reflects a Gaussian vector of ever fewer entries onto an axis, D is a diagonal
+    of random signs (phases).
+
+    Args:
+        key: a key.
+        shape: (batch, n, m).
+        dtype: wide real or complex.
+        split: into how many shards rows and columns will be cut, which decides on which side the
+            reflections are applied, and so never the matrix, but its rounding.
+
+    Returns:
+        An array of that shape.
+
+    >>> import jax
+    >>> haar(jax.random.key(0), (1, 2, 1), jax.numpy.float32).shape
+    (1, 2, 1)
+    """
+    b, n, m = shape
+    if 0 in shape:
+        return jnp.zeros(shape, dtype)
+    if n < m:
+        return haar(key, (b, m, n), dtype, split[::-1]).swapaxes(1, 2)
+    key_v, key_d = jax.random.split(key)
+    d = random.normal(key_d, (b, 1, m), dtype)
+    d = d / jnp.abs(d)
+    if split[0] > 1 and split[1] == 1 and n <= 2 * m:
+        return _rows(key_v, b, n, m, dtype)[:, :, :m] * d
+    return _columns(key_v, b, n, m, dtype, d, shrink=split == (1, 1))
+
+
+def _columns(
+    key: Array, b: int, n: int, m: int, dtype: np.dtype[Any], d: Array, shrink: bool
+) -> Array:
+    """H₁ (H₂ (… D)): what a column needs of the others is nothing."""
+    q = _eye(n, m, dtype) * d
+    for start, stop in reversed(_stages(m)):
+        top = start * BLOCK  # later reflections leave what is above, and left of it, alone
+        left = top if shrink else 0
+
+        def apply(i: Array, q: Array) -> Array:
+            v, t = _reflections(key, stop - 1 - i, b, n, m, top, dtype)
+            tail = q[:, top:, left:]
+            tail = tail - _matmul(v, _matmul(t, _matmul(_adjoint(v), tail)))
+            return lax.dynamic_update_slice(q, tail, (0, top, left))
+
+        q = lax.fori_loop(0, stop - start, apply, q)
+    return q
+
+
+def _rows(key: Array, b: int, n: int, m: int, dtype: np.dtype[Any]) -> Array:
+    """((I H₁) H₂) …: what a row needs of the others is nothing."""
+    q = jnp.broadcast_to(_eye(n, n, dtype), (b, n, n))
+    for start, stop in _stages(m):
+        left = start * BLOCK
+
+        def apply(i: Array, q: Array) -> Array:
+            v, t = _reflections(key, start + i, b, n, m, left, dtype)
+            tail = q[:, :, left:]
+            tail = tail - _matmul(_matmul(_matmul(tail, v), t), _adjoint(v))
+            return lax.dynamic_update_slice(q, tail, (0, 0, left))
+
+        q = lax.fori_loop(0, stop - start, apply, q)
+    return q
+
+
+def _stages(m: int) -> list[tuple[int, int]]:
+    """The blocks of reflections in a few runs, each compiled once at its own size."""
+    blocks = -(-m // BLOCK)
+    edges = sorted({blocks * i // STAGES for i in range(STAGES + 1)})
+    return list(zip(edges, edges[1:], strict=False))
+
+
+def _reflections(
+    key: Array, block: Array, b: int, n: int, m: int, top: int, dtype: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """V and T of one block's product of reflections, I - V T Vᴴ, from row `top` down."""
+    width = min(BLOCK, m)
+    shape = (b, n, width)
+    x = random.normal(jax.random.fold_in(key, block), shape, dtype)[:, top:]
+    row = lax.broadcasted_iota(jnp.int32, (n - top, width), 0) + top
+    column = lax.broadcasted_iota(jnp.int32, (n - top, width), 1) + block * BLOCK
+    x = jnp.where((row >= column) & (column < m), x, 0)
+    # The vector's own sign is in D, so its leading entry may be taken positive: v = x + |x| e.
+    lead = row == column
+    first = jnp.sum(jnp.where(lead, jnp.abs(x), 0), axis=-2, keepdims=True)
+    norm = jnp.sqrt(jnp.sum(jnp.real(x * jnp.conj(x)), axis=-2, keepdims=True))
+    v = jnp.where(lead, (first + norm).astype(dtype), x)
+    # ‖v‖² = 2 norm (norm + first); columns past the last reflection stay zero.
+    v = v * lax.rsqrt(jnp.where(norm > 0, norm * (norm + first), 1)).astype(dtype)
+    return v, _inverse(_adjoint(v), v, dtype)
+
+
+def _inverse(vh: Array, v: Array, dtype: np.dtype[Any]) -> Array:
+    """T = W⁻¹ with W the upper triangle of VᴴV, its diagonal halved: by doubling, all products."""
+    gram = _matmul(vh, v)
+    i = np.arange(gram.shape[-1])
+    half = jnp.real(jnp.diagonal(gram, axis1=-2, axis2=-1)) / 2
+    t = jnp.where(np.eye(i.size, dtype=bool), (1 / jnp.where(half > 0, half, 1))[..., None], 0)
+    t = t.astype(dtype)
+    size = 1
+    while size < i.size:
+        pair, place = i // (2 * size), i // size % 2
+        corner = (pair[:, None] == pair) & (place[:, None] < place)
+        t = t - _matmul(t, _matmul(jnp.where(corner, gram, 0), t))
+        size *= 2
+    return t
+
+
+def _eye(n: int, m: int, dtype: np.dtype[Any]) -> Array:
+    row = lax.broadcasted_iota(jnp.int32, (1, n, m), 1)
+    return (row == lax.broadcasted_iota(jnp.int32, (1, n, m), 2)).astype(dtype)
+
+
+def _adjoint(x: Array) -> Array:
+    return jnp.conj(x).swapaxes(-1, -2)

@@ -1,0 +1,380 @@
+"""Random bits and wide samples: the numbers of `jax.random`, hashed in one fused kernel."""
+
+import functools
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike, DTypeLike
+
+from jaxinit._erfinv import erf_inv
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = np.uint32(0x1BD11BDA)
+_WORD = 1 << 32
+
+
+def key(seed: int) -> Array:
+    """A key with the values of `jax.random.key(seed)`, hashed by the fused generator.
+
+    Args:
+        seed: an integer.
+
+    Returns:
+        A typed scalar key; pass it to any JAX code.
+
+    >>> import jax
+    >>> import jaxinit
+    >>> fused = jax.random.normal(jaxinit.random.key(7), (3,))
+    >>> bool((fused == jax.random.normal(jax.random.key(7), (3,))).all())
+    True
+    """
+    return jax.random.key(seed, impl=_fused_implementation())
+
+
+def fuse(key: ArrayLike) -> Array:
+    """The same stream as a threefry key's, from a generator whose hash fuses with its consumer.
+
+    Splitting, folding and drawing give bit for bit what the `threefry2x32` key gives (with JAX's
+    default `jax_threefry_partitionable=True`); on CPU large draws are several times faster and
+    need no temporary memory.
+
+    Args:
+        key: a `threefry2x32` key, typed or legacy uint32, of any batch shape.
+
+    Returns:
+        A typed key of the same batch shape.
+
+    Raises:
+        ValueError: if the key belongs to another generator.
+
+    >>> import jax
+    >>> import jaxinit
+    >>> key = jax.random.key(0)
+    >>> bool((jax.random.bits(jaxinit.random.fuse(key)) == jax.random.bits(key)).all())
+    True
+    """
+    implementation = jax.random.key_impl(key)
+    if implementation != "threefry2x32":
+        raise ValueError(
+            f"key is a {implementation} key; fuse takes a threefry2x32 key, the only generator that "
+            "has a fused form"
+        )
+    return jax.random.wrap_key_data(jax.random.key_data(key), impl=_fused_implementation())
+
+
+@functools.cache
+def _fused_implementation() -> Hashable:
+    import jax.extend.random as extend  # costs as much as all of jaxinit: loaded on use
+
+    threefry = extend.threefry_prng_impl
+    return extend.define_prng_impl(
+        key_shape=threefry.key_shape,
+        seed=threefry.seed,
+        split=lambda key, shape: jnp.stack(_hash(key, shape), axis=-1),
+        random_bits=_threefry_bits,
+        fold_in=threefry.fold_in,
+        name="jaxinit_threefry2x32",
+        tag="fused_fry",
+    )
+
+
+def bits(key: ArrayLike, shape: Sequence[int] = (), dtype: DTypeLike = jnp.uint32) -> Array:
+    """Uniform random bits, equal to `jax.random.bits`.
+
+    A `threefry2x32` key is hashed as an element-wise expression of an iota, which the compiler
+    fuses into whatever consumes it and partitions over any mesh; other generators go through
+    `jax.random.bits`.
+
+    Args:
+        key: a key, typed or legacy uint32.
+        shape: of the result.
+        dtype: uint8, uint16, uint32, or uint64 (which needs `jax_enable_x64`).
+
+    Returns:
+        An array of the given shape and dtype.
+
+    >>> import jax
+    >>> import jaxinit
+    >>> jaxinit.random.bits(jax.random.key(0), (2,)).shape
+    (2,)
+    """
+    dtype = np.dtype(dtype)
+    if jax.random.key_impl(key) == "threefry2x32":
+        return _threefry_bits(jax.random.key_data(key), dtype.itemsize * 8, tuple(shape))
+    return jax.random.bits(key, tuple(shape), dtype)
+
+
+def uniform(
+    key: ArrayLike,
+    shape: Sequence[int] = (),
+    dtype: DTypeLike = jnp.float32,
+    minval: ArrayLike = 0.0,
+    maxval: ArrayLike = 1.0,
+) -> Array:
+    """Uniform samples, minval + (maxval - minval) n 2^-m with m the mantissa's bits.
+
+    Args:
+        key: a key.
+        shape: of the result.
+        dtype: float32 or float64.
+        minval: lower end, included.
+        maxval: upper end.
+
+    Returns:
+        An array equal to that of `jax.random.uniform`.
+
+    >>> import jax
+    >>> import jaxinit
+    >>> jaxinit.random.uniform(jax.random.key(0), (1000,)).mean().round(1)
+    Array(0.5, dtype=float32)
+    """
+    info = jnp.finfo(dtype)
+    unsigned, signed = (jnp.uint32, jnp.int32) if info.bits == 32 else (jnp.uint64, jnp.int64)
+    words = bits(key, shape, unsigned) >> np.asarray(info.bits - info.nmant, unsigned)
+    low, high = scalar(minval, dtype), scalar(maxval, dtype)
+    # An integer of at most nmant bits converts exactly, and a power of two scales exactly.
+    step = (high - low) * np.asarray(2.0**-info.nmant, dtype)
+    return lax.convert_element_type(words.astype(signed), dtype) * step + low
+
+
+def normal(
+    key: ArrayLike,
+    shape: Sequence[int] = (),
+    dtype: DTypeLike = jnp.float32,
+    stddev: ArrayLike = 1.0,
+) -> Array:
+    """Normal samples, √2 stddev erf⁻¹(u); complex ones are circular with E|z|² = stddev².
+
+    Args:
+        key: a key.
+        shape: of the result.
+        dtype: float32, float64, complex64 or complex128.
+        stddev: standard deviation.
+
+    Returns:
+        An array equal to that of `jax.random.normal`, scaled before the erf⁻¹ is.
+
+    >>> import jax
+    >>> import jaxinit
+    >>> jaxinit.random.normal(jax.random.key(0), (10_000,)).std().round(1)
+    Array(1., dtype=float32)
+    """
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        real = _real(dtype)
+        key_re, key_im = jax.random.split(key)
+        component = scalar(stddev, real) * np.asarray(np.sqrt(0.5), real)
+        re, im = (normal(k, shape, real, component) for k in (key_re, key_im))
+        return lax.complex(re, im)
+    lowest = np.nextafter(np.asarray(-1, dtype), np.asarray(0, dtype), dtype=dtype)
+    u = uniform(key, shape, dtype, lowest, 1)
+    return (np.asarray(np.sqrt(2), dtype) * scalar(stddev, dtype)) * erf_inv(u)
+
+
+def truncated_normal(
+    key: ArrayLike,
+    lower: ArrayLike,
+    upper: ArrayLike,
+    shape: Sequence[int] = (),
+    dtype: DTypeLike = jnp.float32,
+) -> Array:
+    """Standard normal samples conditioned on lower < x < upper.
+
+    Args:
+        key: a key.
+        lower: lower end, in standard deviations.
+        upper: upper end, in standard deviations.
+        shape: of the result.
+        dtype: float32 or float64.
+
+    Returns:
+        An array equal to that of `jax.random.truncated_normal`.
+
+    >>> import jax
+    >>> import jaxinit
+    >>> bool(abs(jaxinit.random.truncated_normal(jax.random.key(0), -1, 1, (1000,))).max() < 1)
+    True
+    """
+    return truncated(key, shape, dtype, *truncation(lower, upper, dtype))
+
+
+def truncation(lower: ArrayLike, upper: ArrayLike, dtype: DTypeLike) -> tuple[Any, Any, Any, Any]:
+    """erf at the bounds, and the numbers next to the bounds: what `truncated` draws between.
+
+    Args:
+        lower: lower end, in standard deviations.
+        upper: upper end, in standard deviations.
+        dtype: float32 or float64.
+
+    Returns:
+        Four scalars, in numpy unless JAX holds the bounds.
+
+    >>> [round(float(x), 3) for x in truncation(-2, 2, "float32")]
+    [-0.954, 0.954, -2.0, 2.0]
+    """
+    low, high = scalar(lower, dtype), scalar(upper, dtype)
+    infinity = np.asarray(np.inf, dtype)
+    return _erf(low), _erf(high), _next(low, infinity), _next(high, -infinity)
+
+
+def truncated(
+    key: ArrayLike,
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    erf_low: ArrayLike,
+    erf_high: ArrayLike,
+    lowest: ArrayLike,
+    highest: ArrayLike,
+) -> Array:
+    """Standard normal samples between two bounds that `truncation` has prepared.
+
+    Args:
+        key: a key.
+        shape: of the result.
+        dtype: float32 or float64.
+        erf_low: erf(lower/√2).
+        erf_high: erf(upper/√2).
+        lowest: least number above lower.
+        highest: greatest number below upper.
+
+    Returns:
+        An array, equal to that of `jax.random.truncated_normal`.
+
+    >>> import jax
+    >>> bounds = truncation(0, 1, "float32")
+    >>> bool(truncated(jax.random.key(0), (1000,), "float32", *bounds).min() > 0)
+    True
+    """
+    u = uniform(key, shape, dtype, erf_low, erf_high)
+    return jnp.clip(np.asarray(np.sqrt(2), dtype) * erf_inv(u), lowest, highest)
+
+
+def truncated_complex_normal(
+    key: ArrayLike, radius: float, shape: Sequence[int] = (), dtype: DTypeLike = jnp.complex64
+) -> Array:
+    """Circular normal samples, E|z|² = 1 before truncation, conditioned on |z| < radius.
+
+    |z|² is a unit exponential truncated at radius², drawn by its inverse distribution function.
+
+    Args:
+        key: a key.
+        radius: largest modulus.
+        shape: of the result.
+        dtype: complex64 or complex128.
+
+    Returns:
+        A complex array.
+
+    >>> import jax
+    >>> import jaxinit
+    >>> z = jaxinit.random.truncated_complex_normal(jax.random.key(0), 2, (1000,))
+    >>> bool(abs(z).max() <= 2)
+    True
+    """
+    real = _real(dtype)
+    key_r, key_theta = jax.random.split(key)
+    mass = np.asarray(-math.expm1(-(radius**2)), real)
+    modulus = jnp.sqrt(-jnp.log1p(-mass * uniform(key_r, shape, real)))
+    return _polar(modulus, key_theta, dtype)
+
+
+def disk(key: ArrayLike, shape: Sequence[int] = (), dtype: DTypeLike = jnp.complex64) -> Array:
+    """Uniform samples from the complex disk with E|z|² = 1, whose radius is √2.
+
+    Args:
+        key: a key.
+        shape: of the result.
+        dtype: complex64 or complex128.
+
+    Returns:
+        A complex array.
+
+    >>> import jax
+    >>> import jaxinit
+    >>> bool(abs(jaxinit.random.disk(jax.random.key(0), (1000,))).max() <= 2**0.5)
+    True
+    """
+    key_r, key_theta = jax.random.split(key)
+    return _polar(jnp.sqrt(uniform(key_r, shape, _real(dtype), 0, 2)), key_theta, dtype)
+
+
+def _polar(modulus: Array, key: Array, dtype: DTypeLike) -> Array:
+    angle = uniform(key, modulus.shape, modulus.dtype, 0, 2 * math.pi)
+    return lax.complex(modulus * jnp.cos(angle), modulus * jnp.sin(angle)).astype(dtype)
+
+
+def _threefry_bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:
+    high, low = _hash(key, shape)
+    if width == 64:
+        return (high.astype(jnp.uint64) << np.uint64(32)) | low.astype(jnp.uint64)
+    return (high ^ low).astype(f"uint{width}")
+
+
+def _hash(key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Threefry-2x32 of every position's row-major index (Salmon et al. 2011), twenty rounds."""
+    high, low = _counter(shape)
+    ks = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    x0, x1 = high + ks[0], low + ks[1]
+    for i in range(5):
+        for r in _ROTATIONS[i % 2]:
+            x0 = x0 + x1
+            x1 = x0 ^ ((x1 << np.uint32(r)) | (x1 >> np.uint32(32 - r)))
+        x0 = x0 + ks[(i + 1) % 3]
+        x1 = x1 + (ks[(i + 2) % 3] + np.uint32(i + 1))
+    return x0, x1
+
+
+def _counter(shape: tuple[int, ...]) -> tuple[Array | np.uint32, Array]:
+    """Row-major indices as two 32-bit words; one iota an axis, so that any axis may be sharded."""
+    high: Array | np.uint32 = np.uint32(0)
+    low = jnp.zeros(shape, jnp.uint32)
+    wide = math.prod(shape) > _WORD
+    stride = 1
+    for axis in reversed(range(len(shape))):
+        i = lax.broadcasted_iota(jnp.uint32, shape, axis)
+        product = i * np.uint32(stride % _WORD)
+        low = low + product
+        if wide:
+            carry = (low < product).astype(jnp.uint32)
+            high = high + carry + _multiply_high(i, stride % _WORD) + i * np.uint32(stride // _WORD)
+        stride *= shape[axis]
+    return high, low
+
+
+def _multiply_high(a: Array, b: int) -> Array:
+    """The upper word of the 64-bit product of two 32-bit words."""
+    half, mask = np.uint32(16), np.uint32(0xFFFF)
+    a1, a0 = a >> half, a & mask
+    b1, b0 = np.uint32(b >> 16), np.uint32(b & 0xFFFF)
+    middle = a1 * b0 + ((a0 * b0) >> half)
+    return a1 * b1 + (middle >> half) + ((a0 * b1 + (middle & mask)) >> half)
+
+
+def _real(dtype: DTypeLike) -> np.dtype[Any]:
+    return np.empty(0, dtype).real.dtype
+
+
+def scalar(x: ArrayLike, dtype: DTypeLike) -> Any:
+    """x in a dtype: in numpy, where nothing is dispatched, unless JAX holds it."""
+    return x.astype(dtype) if isinstance(x, Array) else np.asarray(x, dtype)
+
+
+def sqrt(x: Any) -> Any:
+    """√x where `scalar` put x."""
+    return jnp.sqrt(x) if isinstance(x, Array) else np.sqrt(x)
+
+
+def _erf(bound: Any) -> Any:
+    """erf(bound/√2): in double precision, rounded once, unless JAX holds the bound."""
+    z = bound / np.asarray(np.sqrt(2), bound.dtype)
+    return lax.erf(z) if isinstance(z, Array) else np.asarray(math.erf(z), bound.dtype)
+
+
+def _next(bound: Any, towards: Any) -> Any:
+    if isinstance(bound, Array):
+        return lax.nextafter(lax.stop_gradient(bound), jnp.asarray(towards))
+    return np.nextafter(bound, towards)

@@ -1,0 +1,337 @@
+"""Variance scaling: the variance of a weight follows from how many inputs or outputs a unit has."""
+
+import math
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike, DTypeLike
+
+from jaxinit import random
+from jaxinit._checks import finite, non_negative
+from jaxinit._initializer import Draw, initializer
+from jaxinit.axes import Axes, normalize
+from jaxinit.iid import normal_law, truncated_normal_law
+
+Axis: TypeAlias = Annotated[int | tuple[int, ...], normalize]
+Mode: TypeAlias = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
+Distribution: TypeAlias = Literal["truncated_normal", "normal", "uniform"]
+
+# Standard deviation of N(0, 1) given |x| < 2, and rms of a circular normal given |z| < 2.
+_TRUNCATED_STD = 0.87962566103423978
+_TRUNCATED_RMS = math.sqrt(1 - 4 / math.expm1(4))
+
+
+def symmetric_uniform_law(
+    key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], bound: Array
+) -> Array:
+    return random.uniform(key, shape, dtype, -1, 1) * bound
+
+
+def disk_law(key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], rms: Array) -> Array:
+    return random.disk(key, shape, dtype) * rms
+
+
+def truncated_complex_law(
+    key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], rms: Array
+) -> Array:
+    return random.truncated_complex_normal(key, 2, shape, dtype) * rms
+
+
+@initializer
+def variance_scaling(
+    draw: Draw,
+    scale: Annotated[ArrayLike, non_negative],
+    mode: Mode,
+    distribution: Distribution,
+    in_axis: Axis = -2,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: DTypeLike | None = None,
+) -> Array:
+    """E[w] = 0, Var[w] = scale / n, with n given by mode.
+
+    n is the fan-in n_in, the fan-out n_out, their mean (n_in + n_out)/2, or their geometric mean
+    √(n_in n_out). The normal is truncated at two standard deviations, and widened so that the
+    variance holds after truncation. Complex weights have E|w|² = scale / n: a normal truncated in
+    modulus, a circular normal, or a uniform disk.
+
+    Args:
+        scale: numerator of the variance.
+        mode: "fan_in", "fan_out", "fan_avg" or "fan_geo_avg".
+        distribution: "truncated_normal", "normal" or "uniform".
+        in_axis: axes contracted with the input.
+        out_axis: axes kept in the output.
+        batch_axis: axes of independent kernels; the axes left over are the receptive field.
+        dtype: default dtype of the weights.
+
+    Returns:
+        An initializer, the same numbers as `jax.nn.initializers.variance_scaling`.
+
+    Raises:
+        ValueError: for a negative scale or an unknown mode or distribution; when called, if the
+            axes do not fit the shape.
+
+    >>> import jax
+    >>> init = variance_scaling(2.0, "fan_in", "normal")
+    >>> init(jax.random.key(0), (200, 1000)).std().round(2)
+    Array(0.1, dtype=float32)
+
+    Reference:
+        Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural
+        networks", AISTATS 2010; He et al. 2015, arXiv:1502.01852.
+    """
+    return _scaled(draw, scale, mode, distribution, Axes(in_axis, out_axis, batch_axis))
+
+
+def _scaled(draw: Draw, scale: ArrayLike, mode: str, distribution: str, axes: Axes) -> Array:
+    fan_in, fan_out, _ = axes.fans(draw.shape)
+    n = {
+        "fan_in": fan_in,
+        "fan_out": fan_out,
+        "fan_avg": (fan_in + fan_out) / 2,
+        "fan_geo_avg": math.sqrt(fan_in * fan_out),
+    }[mode]
+    # Step by step in the wide dtype, as JAX does: the rounding is part of the numbers.
+    real = np.empty(0, draw.dtype).real.dtype
+    variance = random.scalar(scale / n if n else 0.0, real)
+    stddev = random.sqrt(variance)
+    is_complex = draw.dtype.kind == "c"
+    if distribution == "normal":
+        return draw.sample(normal_law, stddev)
+    if distribution == "uniform":
+        if is_complex:
+            return draw.sample(disk_law, stddev)
+        return draw.sample(symmetric_uniform_law, random.sqrt(variance * random.scalar(3, real)))
+    if is_complex:
+        return draw.sample(truncated_complex_law, stddev / random.scalar(_TRUNCATED_RMS, real))
+    wider = stddev / random.scalar(_TRUNCATED_STD, real)
+    return draw.sample(truncated_normal_law, wider, *random.truncation(-2, 2, real))
+
+
+@initializer
+def glorot_normal(
+    draw: Draw,
+    in_axis: Axis = -2,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: DTypeLike | None = None,
+) -> Array:
+    """w ~ N(0, 2 / (n_in + n_out)) within two standard deviations.
+
+    It keeps the variance of signals and of gradients, as nearly as one number can, through a
+    network that is linear near zero.
+
+    Args:
+        in_axis: axes contracted with the input.
+        out_axis: axes kept in the output.
+        batch_axis: axes of independent kernels; the axes left over are the receptive field.
+        dtype: default dtype of the weights.
+
+    Returns:
+        An initializer, the same numbers as `jax.nn.initializers.glorot_normal`.
+
+    Raises:
+        ValueError: when called, if the axes do not fit the shape.
+
+    >>> import jax
+    >>> glorot_normal()(jax.random.key(0), (400, 400)).std().round(2)
+    Array(0.05, dtype=float32)
+
+    Reference:
+        Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural
+        networks", AISTATS 2010, eq. 12.
+    """
+    axes = Axes(in_axis, out_axis, batch_axis)
+    return _scaled(draw, 1.0, "fan_avg", "truncated_normal", axes)
+
+
+@initializer
+def glorot_uniform(
+    draw: Draw,
+    in_axis: Axis = -2,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: DTypeLike | None = None,
+) -> Array:
+    """w ~ U[-b, b) with b = √(6 / (n_in + n_out)).
+
+    It keeps the variance of signals and of gradients, as nearly as one number can, through a
+    network that is linear near zero.
+
+    Args:
+        in_axis: axes contracted with the input.
+        out_axis: axes kept in the output.
+        batch_axis: axes of independent kernels; the axes left over are the receptive field.
+        dtype: default dtype of the weights.
+
+    Returns:
+        An initializer, the same numbers as `jax.nn.initializers.glorot_uniform`.
+
+    Raises:
+        ValueError: when called, if the axes do not fit the shape.
+
+    >>> import jax
+    >>> glorot_uniform()(jax.random.key(0), (400, 400)).std().round(2)
+    Array(0.05, dtype=float32)
+
+    Reference:
+        Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural
+        networks", AISTATS 2010, eq. 16.
+    """
+    axes = Axes(in_axis, out_axis, batch_axis)
+    return _scaled(draw, 1.0, "fan_avg", "uniform", axes)
+
+
+@initializer
+def he_normal(
+    draw: Draw,
+    in_axis: Axis = -2,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: DTypeLike | None = None,
+    *,
+    negative_slope: Annotated[ArrayLike, finite] = 0.0,
+) -> Array:
+    """w ~ N(0, 2 / ((1 + a²) n_in)) within two standard deviations.
+
+    It keeps the signal's second moment through ReLU layers, or leaky ones of slope a.
+
+    Args:
+        in_axis: axes contracted with the input.
+        out_axis: axes kept in the output.
+        batch_axis: axes of independent kernels; the axes left over are the receptive field.
+        dtype: default dtype of the weights.
+        negative_slope: slope a of the rectifier below zero.
+
+    Returns:
+        An initializer, the same numbers as `jax.nn.initializers.he_normal`.
+
+    Raises:
+        ValueError: when called, if the axes do not fit the shape.
+
+    >>> import jax
+    >>> he_normal()(jax.random.key(0), (400, 400)).std().round(2)
+    Array(0.07, dtype=float32)
+
+    Reference:
+        He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852, eq. 15.
+    """
+    axes = Axes(in_axis, out_axis, batch_axis)
+    return _scaled(draw, 2 / (1 + negative_slope**2), "fan_in", "truncated_normal", axes)
+
+
+@initializer
+def he_uniform(
+    draw: Draw,
+    in_axis: Axis = -2,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: DTypeLike | None = None,
+    *,
+    negative_slope: Annotated[ArrayLike, finite] = 0.0,
+) -> Array:
+    """w ~ U[-b, b) with b = √(6 / ((1 + a²) n_in)).
+
+    It keeps the signal's second moment through ReLU layers, or leaky ones of slope a.
+
+    Args:
+        in_axis: axes contracted with the input.
+        out_axis: axes kept in the output.
+        batch_axis: axes of independent kernels; the axes left over are the receptive field.
+        dtype: default dtype of the weights.
+        negative_slope: slope a of the rectifier below zero.
+
+    Returns:
+        An initializer, the same numbers as `jax.nn.initializers.he_uniform`.
+
+    Raises:
+        ValueError: when called, if the axes do not fit the shape.
+
+    >>> import jax
+    >>> he_uniform()(jax.random.key(0), (400, 400)).std().round(2)
+    Array(0.07, dtype=float32)
+
+    Reference:
+        He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852, eq. 15.
+    """
+    axes = Axes(in_axis, out_axis, batch_axis)
+    return _scaled(draw, 2 / (1 + negative_slope**2), "fan_in", "uniform", axes)
+
+
+@initializer
+def lecun_normal(
+    draw: Draw,
+    in_axis: Axis = -2,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: DTypeLike | None = None,
+) -> Array:
+    """w ~ N(0, 1 / n_in) within two standard deviations.
+
+    It keeps the variance of a signal through a linear or self-normalizing (SELU) network.
+
+    Args:
+        in_axis: axes contracted with the input.
+        out_axis: axes kept in the output.
+        batch_axis: axes of independent kernels; the axes left over are the receptive field.
+        dtype: default dtype of the weights.
+
+    Returns:
+        An initializer, the same numbers as `jax.nn.initializers.lecun_normal`.
+
+    Raises:
+        ValueError: when called, if the axes do not fit the shape.
+
+    >>> import jax
+    >>> lecun_normal()(jax.random.key(0), (400, 400)).std().round(2)
+    Array(0.05, dtype=float32)
+
+    Reference:
+        LeCun, Bottou, Orr, Müller, "Efficient BackProp", 1998, eq. 16; Klambauer et al.
+        2017, arXiv:1706.02515.
+    """
+    axes = Axes(in_axis, out_axis, batch_axis)
+    return _scaled(draw, 1.0, "fan_in", "truncated_normal", axes)
+
+
+@initializer
+def lecun_uniform(
+    draw: Draw,
+    in_axis: Axis = -2,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: DTypeLike | None = None,
+) -> Array:
+    """w ~ U[-b, b) with b = √(3 / n_in).
+
+    It keeps the variance of a signal through a linear or self-normalizing (SELU) network.
+
+    Args:
+        in_axis: axes contracted with the input.
+        out_axis: axes kept in the output.
+        batch_axis: axes of independent kernels; the axes left over are the receptive field.
+        dtype: default dtype of the weights.
+
+    Returns:
+        An initializer, the same numbers as `jax.nn.initializers.lecun_uniform`.
+
+    Raises:
+        ValueError: when called, if the axes do not fit the shape.
+
+    >>> import jax
+    >>> lecun_uniform()(jax.random.key(0), (400, 400)).std().round(2)
+    Array(0.05, dtype=float32)
+
+    Reference:
+        LeCun, Bottou, Orr, Müller, "Efficient BackProp", 1998, eq. 16; Klambauer et al.
+        2017, arXiv:1706.02515.
+    """
+    axes = Axes(in_axis, out_axis, batch_axis)
+    return _scaled(draw, 1.0, "fan_in", "uniform", axes)
+
+
+xavier_normal = glorot_normal
+xavier_uniform = glorot_uniform
+kaiming_normal = he_normal
+kaiming_uniform = he_uniform
