@@ -4,7 +4,10 @@ from jaxinit import random as random
 from jaxinit._initializer import Bound as Bound
 from jaxinit._initializer import Draw as Draw
 from jaxinit._initializer import Initializer as Initializer
+from jaxinit._initializer import Spec as Spec
+from jaxinit._initializer import fill as fill
 from jaxinit._initializer import initializer as initializer
+from jaxinit._initializer import sample as sample
 from jaxinit.axes import Axes as Axes
 from jaxinit.axes import Fans as Fans
 from jaxinit.constant import constant as constant

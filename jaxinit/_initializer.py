@@ -2,9 +2,9 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, Protocol, runtime_checkable
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit._checks import check_argument, check_dtype, check_key, check_shape, wide
-from jaxinit.sharding import OutSharding, place, resolve
+from jaxinit.sharding import OutSharding, label, place, resolve
 
 P = ParamSpec("P")
 Law = Callable[..., Array]
@@ -47,108 +47,96 @@ class Initializer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Draw:
-    """One call of an initializer: what a law is given to turn into weights.
+class Spec(NamedTuple):
+    """The weights that one call asks for, as a factory's function sees them.
 
-    `dtype` is the wide dtype in which the law computes: float32 or complex64 for every narrower
-    one. Operands are passed to the compiled law as numbers, so that laws which differ only in
-    them share one compilation; settings are part of what is compiled.
+    `dtype` is the wide one, in which a law computes: float32 or complex64 for all narrower ones.
     """
 
-    key: Any
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    narrow: np.dtype[Any]
-    sharding: NamedSharding | None
+    sharding: NamedSharding | None = None
 
-    def sample(self, law: Law, *operands: ArrayLike, **settings: Hashable) -> Array:
-        """law(key, shape, dtype, *operands, **settings), compiled, cast once, sharded.
-
-        Args:
-            law: a module-level pure function that draws in the wide dtype.
-            *operands: numbers or arrays.
-            **settings: hashable.
-
-        Returns:
-            The weights.
-
-        Raises:
-            TypeError: if the key is no key, or the dtype holds no fractions.
-            ValueError: if there are several keys.
-        """
-        if not jnp.issubdtype(self.narrow, jnp.inexact):
-            raise TypeError(
-                f"dtype={self.narrow} has no fractions to draw: pass a floating or complex dtype"
-            )
-        real = np.empty(0, self.dtype).real.dtype
-        return self._run(law, check_key(self.key), real, operands, settings)
-
-    def fill(self, law: Law, *operands: ArrayLike, **settings: Hashable) -> Array:
-        """law(shape, dtype, *operands, **settings), which needs no key and takes any dtype.
-
-        Args:
-            law: a module-level pure function.
-            *operands: numbers or arrays.
-            **settings: hashable.
-
-        Returns:
-            The weights.
-        """
-        return self._run(law, None, self.dtype, operands, settings)
+    @property
+    def real(self) -> np.dtype[Any]:
+        """The dtype of a weight's components."""
+        return np.empty(0, self.dtype).real.dtype
 
     def require_real(self, law: str, instead: str) -> None:
-        """Refuse a complex dtype.
+        """Refuse complex weights.
 
         Args:
             law: name of the initializer.
-            instead: what to use for complex weights.
+            instead: what to use for them.
 
         Raises:
             TypeError: if the dtype is complex.
         """
-        if jnp.issubdtype(self.narrow, jnp.complexfloating):
-            raise TypeError(f"dtype={self.narrow}: {law} is a law on the real line; {instead}")
-
-    def _run(
-        self,
-        law: Law,
-        key: Any,
-        kind: np.dtype[Any],
-        operands: tuple[ArrayLike, ...],
-        settings: dict[str, Hashable],
-    ) -> Array:
-        return _compiled(
-            key,
-            tuple(o.astype(kind) if isinstance(o, Array) else np.asarray(o, kind) for o in operands),
-            law=law,
-            shape=self.shape,
-            dtype=self.dtype,
-            narrow=self.narrow,
-            sharding=self.sharding,
-            settings=tuple(settings.items()),
-        )
+        if self.dtype.kind == "c":
+            raise TypeError(f"dtype={self.dtype}: {law} is a law on the real line; {instead}")
 
 
-@functools.partial(
-    jax.jit, static_argnames=("law", "shape", "dtype", "narrow", "sharding", "settings")
-)
-def _compiled(
-    key: Any,
-    operands: tuple[Any, ...],
-    *,
-    law: Law,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    narrow: np.dtype[Any],
-    sharding: NamedSharding | None,
-    settings: tuple[tuple[str, Hashable], ...],
-) -> Array:
-    def compute(key: Any, *operands: Any) -> Array:
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """A law and the numbers it takes, ready to be compiled for a spec.
+
+    Operands are passed to the compiled law, so that laws which differ only in them share one
+    compilation; settings are compiled in.
+    """
+
+    law: Law
+    operands: tuple[Any, ...]
+    settings: tuple[tuple[str, Hashable], ...]
+    random: bool
+
+
+def sample(law: Law, *operands: ArrayLike, **settings: Hashable) -> Draw:
+    """Weights law(key, shape, dtype, *operands, **settings).
+
+    Args:
+        law: a module-level pure function that draws in the wide dtype.
+        *operands: real numbers or arrays.
+        **settings: hashable.
+
+    Returns:
+        What a factory's function returns.
+    """
+    return Draw(law, operands, tuple(settings.items()), random=True)
+
+
+def fill(law: Law, *operands: ArrayLike, **settings: Hashable) -> Draw:
+    """Weights law(shape, dtype, *operands, **settings): without a key, of any dtype.
+
+    Args:
+        law: a module-level pure function.
+        *operands: numbers or arrays.
+        **settings: hashable.
+
+    Returns:
+        What a factory's function returns.
+    """
+    return Draw(law, operands, tuple(settings.items()), random=False)
+
+
+class Program(NamedTuple):
+    """All of an initialization but its key and its numbers: what is compiled once."""
+
+    law: Law
+    settings: tuple[tuple[str, Hashable], ...]
+    spec: Spec
+    dtype: np.dtype[Any]
+
+    def __call__(self, key: Any, *operands: Any) -> Array:
+        """The weights; a law without randomness gets no key."""
         keyed = () if key is None else (key,)
-        return law(*keyed, shape, dtype, *operands, **dict(settings)).astype(narrow)
+        spec = self.spec
+        wide = self.law(*keyed, spec.shape, spec.dtype, *operands, **dict(self.settings))
+        return wide.astype(self.dtype)
 
-    return place(compute, sharding, key, *operands)
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(program: Program, key: Any, operands: tuple[Any, ...]) -> Array:
+    return place(program, program.spec.sharding, key, *operands)
 
 
 class Bound:
@@ -158,23 +146,26 @@ class Bound:
     as the call that made it.
     """
 
-    __slots__ = ("_arguments", "_factory", "_given", "_law", "_token")
+    __slots__ = ("_arguments", "_factory", "_function", "_given", "_hash", "_held_by_jax", "_token")
 
     def __init__(
         self,
         factory: Callable[..., "Bound"],
-        law: Law,
-        arguments: Mapping[str, Any],
+        function: Callable[..., Draw],
+        arguments: dict[str, Any],
         given: tuple[str, ...],
     ) -> None:
         self._factory = factory
-        self._law = law
-        self._arguments = dict(arguments)
+        self._function = function
+        self._arguments = arguments
         self._given = given
+        values = arguments.values()
+        self._held_by_jax = any(isinstance(value, Array) for value in values)
         self._token = tuple(
-            (name, ("array", id(value)) if isinstance(value, Array | np.ndarray) else value)
-            for name, value in self._arguments.items()
+            ("array", id(value)) if isinstance(value, Array | np.ndarray) else value
+            for value in values
         )
+        self._hash = hash((factory, self._token))
 
     def __call__(
         self,
@@ -185,9 +176,11 @@ class Bound:
     ) -> Array:
         """Weights of the given shape and dtype, drawn from the key; see `Initializer`."""
         shape = check_shape(shape)
-        narrow = check_dtype(self._arguments.get("dtype") if dtype is None else dtype)
+        kind = check_dtype(self._arguments.get("dtype") if dtype is None else dtype)
+        plan = _plan if self._held_by_jax else _cached_plan
         sharding = resolve(out_sharding, shape)
-        return self._law(Draw(key, shape, wide(narrow), narrow, sharding), **self._arguments)
+        program, operands, random = plan(self, shape, kind, sharding)
+        return label(_run(program, check_key(key) if random else None, operands), sharding)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Bound):
@@ -195,7 +188,7 @@ class Bound:
         return self._factory is other._factory and self._token == other._token
 
     def __hash__(self) -> int:
-        return hash((self._factory, self._token))
+        return self._hash
 
     def __repr__(self) -> str:
         call = ", ".join(f"{name}={self._arguments[name]!r}" for name in self._given)
@@ -212,15 +205,34 @@ class Bound:
         return functools.partial(self._factory, **given), ()
 
 
-def initializer(law: Callable[Concatenate[Draw, P], Array]) -> Callable[P, Bound]:
-    """The factory of an initializer, from the function that draws one.
+def _plan(
+    bound: Bound, shape: tuple[int, ...], dtype: np.dtype[Any], sharding: NamedSharding | None
+) -> tuple[Program, tuple[Any, ...], bool]:
+    spec = Spec(shape, wide(dtype), sharding)
+    draw = bound._function(spec, **bound._arguments)
+    if draw.random and not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(
+            f"dtype={dtype} has no fractions to draw: pass a floating or complex dtype"
+        )
+    kind = spec.real if draw.random else spec.dtype
+    operands = tuple(
+        o.astype(kind) if isinstance(o, Array) else np.asarray(o, kind) for o in draw.operands
+    )
+    return Program(draw.law, draw.settings, spec, dtype), operands, draw.random
 
-    The function takes a `Draw` and the factory's own parameters, and returns the draw's `sample`
-    or `fill` of a law. A parameter annotated with a `Literal`, or with `Annotated[T, check]`, is
+
+_cached_plan = functools.lru_cache(maxsize=4096)(_plan)
+
+
+def initializer(function: Callable[Concatenate[Spec, P], Draw]) -> Callable[P, Bound]:
+    """The factory of an initializer, from a function that says what to draw.
+
+    The function takes a `Spec` and the factory's own parameters, and returns the `sample` or
+    `fill` of a law. A parameter annotated with a `Literal`, or with `Annotated[T, check]`, is
     checked when the factory is called; one named `dtype` is the initializer's default dtype.
 
     Args:
-        law: from a draw and the parameters to weights.
+        function: from a spec and the parameters to a draw.
 
     Returns:
         A function of the parameters that returns the bound initializer.
@@ -230,18 +242,18 @@ def initializer(law: Callable[Concatenate[Draw, P], Array]) -> Callable[P, Bound
     >>> def cauchy_law(key, shape, dtype, scale):
     ...     return scale * jax.numpy.tan(jaxinit.random.uniform(key, shape, dtype, -1.5, 1.5))
     >>> @jaxinit.initializer
-    ... def cauchy(draw, scale=1.0):
-    ...     return draw.sample(cauchy_law, scale)
+    ... def cauchy(spec, scale=1.0):
+    ...     return jaxinit.sample(cauchy_law, scale)
     >>> cauchy(scale=0.1)
     cauchy(scale=0.1)
     >>> cauchy(0.1)(jax.random.key(0), (2, 3), "bfloat16").dtype
     dtype(bfloat16)
     """
-    full = inspect.signature(law)
+    full = inspect.signature(function)
     parameters = tuple(full.parameters.values())[1:]
     signature = full.replace(parameters=parameters, return_annotation=Initializer)
 
-    @functools.wraps(law)
+    @functools.wraps(function)
     def factory(*args: P.args, **kwargs: P.kwargs) -> Bound:
         bound = signature.bind(*args, **kwargs)
         given = tuple(bound.arguments)
@@ -250,7 +262,7 @@ def initializer(law: Callable[Concatenate[Draw, P], Array]) -> Callable[P, Bound
             name: check_argument(name, value, signature.parameters[name].annotation)
             for name, value in bound.arguments.items()
         }
-        return Bound(factory, law, arguments, given)
+        return Bound(factory, function, arguments, given)
 
     factory.__signature__ = signature  # type: ignore[attr-defined]
     return factory

@@ -8,7 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit._checks import finite
-from jaxinit._initializer import Draw, initializer
+from jaxinit._initializer import Draw, Spec, fill, initializer
 from jaxinit.axes import Axes
 
 
@@ -17,7 +17,7 @@ def _full(shape: tuple[int, ...], dtype: np.dtype, value: Array) -> Array:
 
 
 @initializer
-def constant(draw: Draw, value: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+def constant(spec: Spec, value: ArrayLike, dtype: DTypeLike | None = None) -> Draw:
     """The same value everywhere, or an array of values: W = value.
 
     Args:
@@ -35,16 +35,16 @@ def constant(draw: Draw, value: ArrayLike, dtype: DTypeLike | None = None) -> Ar
     """
     given = np.shape(value)
     try:
-        fits = np.broadcast_shapes(given, draw.shape) == draw.shape
+        fits = np.broadcast_shapes(given, spec.shape) == spec.shape
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"value of shape {given} does not broadcast to the shape {draw.shape}")
-    return draw.fill(_full, value)
+        raise ValueError(f"value of shape {given} does not broadcast to the shape {spec.shape}")
+    return fill(_full, value)
 
 
 @initializer
-def zeros_init(draw: Draw) -> Array:
+def zeros_init(spec: Spec) -> Draw:
     """W = 0. Flax's name for the factory of `zeros`.
 
     Returns:
@@ -53,11 +53,11 @@ def zeros_init(draw: Draw) -> Array:
     >>> zeros_init()(None, (2,)).tolist()
     [0.0, 0.0]
     """
-    return draw.fill(_full, 0)
+    return fill(_full, 0)
 
 
 @initializer
-def ones_init(draw: Draw) -> Array:
+def ones_init(spec: Spec) -> Draw:
     """W = 1. Flax's name for the factory of `ones`.
 
     Returns:
@@ -66,7 +66,7 @@ def ones_init(draw: Draw) -> Array:
     >>> ones_init()(None, (2,)).tolist()
     [1.0, 1.0]
     """
-    return draw.fill(_full, 1)
+    return fill(_full, 1)
 
 
 zeros = zeros_init()
@@ -86,13 +86,13 @@ def _identity(
 
 @initializer
 def identity(
-    draw: Draw,
+    spec: Spec,
     gain: Annotated[ArrayLike, finite] = 1.0,
     in_axis: int = -2,
     out_axis: int = -1,
     batch_axis: int | tuple[int, ...] = (),
     dtype: DTypeLike | None = None,
-) -> Array:
+) -> Draw:
     """gain on the diagonal of in by out, zero elsewhere: W x = gain x.
 
     A kernel that is not square is padded with zeros, and a convolution kernel holds the matrix at
@@ -119,6 +119,6 @@ def identity(
         Units", 2015, arXiv:1504.00941.
     """
     axes = Axes(in_axis, out_axis, batch_axis)
-    axes.fans(draw.shape)
-    *_, taps = axes.resolve(draw.shape)
-    return draw.fill(_identity, gain, axes=axes, taps=taps)
+    axes.fans(spec.shape)
+    *_, taps = axes.resolve(spec.shape)
+    return fill(_identity, gain, axes=axes, taps=taps)

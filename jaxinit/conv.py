@@ -8,7 +8,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit._checks import finite
-from jaxinit._initializer import Draw, initializer
+from jaxinit._initializer import Draw, Spec, initializer, sample
 from jaxinit.axes import normalize, positions
 from jaxinit.orthogonal import haar
 from jaxinit.sharding import shards
@@ -16,11 +16,11 @@ from jaxinit.sharding import shards
 
 @initializer
 def delta_orthogonal(
-    draw: Draw,
+    spec: Spec,
     scale: Annotated[ArrayLike, finite] = 1.0,
     column_axis: Annotated[int, normalize] = -1,
     dtype: DTypeLike | None = None,
-) -> Array:
+) -> Draw:
     """scale Q at the centre tap, Q Haar with orthonormal rows, and zero at every other tap.
 
     The convolution keeps the norm of every input, times scale. The last two axes are in and out.
@@ -44,7 +44,7 @@ def delta_orthogonal(
     Reference:
         Xiao et al., "Dynamical Isometry and a Mean Field Theory of CNNs", 2018, arXiv:1806.05393.
     """
-    shape = draw.shape
+    shape = spec.shape
     if not 3 <= len(shape) <= 5:
         raise ValueError(
             f"shape {shape} has {len(shape)} axes; a convolution kernel has 3 to 5: one to three "
@@ -61,8 +61,8 @@ def delta_orthogonal(
         raise ValueError(
             f"column_axis={column_axis} is a spatial axis of shape {shape}: pass -1 or -2"
         )
-    split = tuple(shards(draw.sharding, len(shape) - 2 + i) for i in range(2))
-    return draw.sample(delta_orthogonal_law, scale, split=split, turned=column == len(shape) - 2)
+    split = tuple(shards(spec.sharding, len(shape) - 2 + i) for i in range(2))
+    return sample(delta_orthogonal_law, scale, split=split, turned=column == len(shape) - 2)
 
 
 def delta_orthogonal_law(

@@ -8,7 +8,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
 from jaxinit._checks import finite, non_negative, ordered
-from jaxinit._initializer import Draw, initializer
+from jaxinit._initializer import Draw, Spec, initializer, sample
 
 
 def uniform_law(key: Array, shape: tuple[int, ...], dtype: np.dtype, scale: Array) -> Array:
@@ -17,8 +17,8 @@ def uniform_law(key: Array, shape: tuple[int, ...], dtype: np.dtype, scale: Arra
 
 @initializer
 def uniform(
-    draw: Draw, scale: Annotated[ArrayLike, finite] = 1e-2, dtype: DTypeLike | None = None
-) -> Array:
+    spec: Spec, scale: Annotated[ArrayLike, finite] = 1e-2, dtype: DTypeLike | None = None
+) -> Draw:
     """w ~ U[0, scale).
 
     Args:
@@ -32,8 +32,8 @@ def uniform(
     >>> bool(uniform(10.0)(jax.random.key(0), (100,)).max() < 10)
     True
     """
-    draw.require_real("uniform", "variance_scaling(..., distribution='uniform') draws from a disk")
-    return draw.sample(uniform_law, scale)
+    spec.require_real("uniform", "variance_scaling(..., distribution='uniform') draws from a disk")
+    return sample(uniform_law, scale)
 
 
 def normal_law(key: Array, shape: tuple[int, ...], dtype: np.dtype, stddev: Array) -> Array:
@@ -42,8 +42,8 @@ def normal_law(key: Array, shape: tuple[int, ...], dtype: np.dtype, stddev: Arra
 
 @initializer
 def normal(
-    draw: Draw, stddev: Annotated[ArrayLike, non_negative] = 1e-2, dtype: DTypeLike | None = None
-) -> Array:
+    spec: Spec, stddev: Annotated[ArrayLike, non_negative] = 1e-2, dtype: DTypeLike | None = None
+) -> Draw:
     """w ~ N(0, stddev²); complex weights are circular with E|w|² = stddev².
 
     Args:
@@ -57,7 +57,7 @@ def normal(
     >>> normal(0.02)(jax.random.key(0), (1000, 10)).std().round(3)
     Array(0.02, dtype=float32)
     """
-    return draw.sample(normal_law, stddev)
+    return sample(normal_law, stddev)
 
 
 def truncated_normal_law(
@@ -68,12 +68,12 @@ def truncated_normal_law(
 
 @initializer
 def truncated_normal(
-    draw: Draw,
+    spec: Spec,
     stddev: Annotated[ArrayLike, non_negative] = 1e-2,
     dtype: DTypeLike | None = None,
     lower: Annotated[ArrayLike, finite] = -2.0,
     upper: Annotated[ArrayLike, finite] = 2.0,
-) -> Array:
+) -> Draw:
     """w = stddev z, with z ~ N(0, 1) conditioned on lower < z < upper.
 
     The standard deviation of w is smaller than stddev: 0.88 stddev for the default bounds.
@@ -94,6 +94,6 @@ def truncated_normal(
     >>> bool(abs(truncated_normal(0.5)(jax.random.key(0), (1000,))).max() < 1)
     True
     """
-    draw.require_real("truncated_normal", "variance_scaling truncates the modulus")
+    spec.require_real("truncated_normal", "variance_scaling truncates the modulus")
     ordered("lower", lower, "upper", upper)
-    return draw.sample(truncated_normal_law, stddev, *random.truncation(lower, upper, draw.dtype))
+    return sample(truncated_normal_law, stddev, *random.truncation(lower, upper, spec.dtype))

@@ -1,8 +1,9 @@
 """Haar-distributed orthogonal and unitary matrices, by blocks of Householder reflections."""
 
 import functools
+import itertools
 import math
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
 from jaxinit._checks import finite
-from jaxinit._initializer import Draw, initializer
+from jaxinit._initializer import Draw, Spec, initializer, sample
 from jaxinit.axes import normalize, positions
 from jaxinit.sharding import shards
 
@@ -24,13 +25,13 @@ _matmul = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 @initializer
 def orthogonal(
-    draw: Draw,
+    spec: Spec,
     scale: Annotated[ArrayLike, finite] = 1.0,
     column_axis: Annotated[int, normalize] = -1,
     dtype: DTypeLike | None = None,
     *,
     batch_axis: Annotated[int | tuple[int, ...], normalize] = (),
-) -> Array:
+) -> Draw:
     """W = scale Q with Q Haar-distributed: Qᵀ Q = I, or Q Qᵀ = I if Q is wide.
 
     Every axis but column_axis and batch_axis is flattened into the rows. Complex matrices are
@@ -60,22 +61,22 @@ def orthogonal(
         1980; Mezzadri 2007, arXiv:math-ph/0609050; Saxe, McClelland, Ganguli 2013,
         arXiv:1312.6120.
     """
-    batch = positions("batch_axis", batch_axis, draw.shape)
-    (column,) = positions("column_axis", column_axis, draw.shape)
+    batch = positions("batch_axis", batch_axis, spec.shape)
+    (column,) = positions("column_axis", column_axis, spec.shape)
     if column in batch or len(set(batch)) < len(batch):
         raise ValueError(
-            f"column_axis={column_axis} and batch_axis={batch_axis} overlap in shape {draw.shape}: "
+            f"column_axis={column_axis} and batch_axis={batch_axis} overlap in shape {spec.shape}: "
             "each axis has one role"
         )
-    rows = tuple(a for a in range(len(draw.shape)) if a != column and a not in batch)
+    rows = tuple(a for a in range(len(spec.shape)) if a != column and a not in batch)
     if not rows:
         raise ValueError(
-            f"shape {draw.shape} has no axis for the rows of an orthogonal matrix: it needs at "
+            f"shape {spec.shape} has no axis for the rows of an orthogonal matrix: it needs at "
             "least two axes that are not batch_axis"
         )
-    split = tuple(math.prod(shards(draw.sharding, a) for a in axes) for axes in (rows, (column,)))
+    split = tuple(math.prod(shards(spec.sharding, a) for a in axes) for axes in (rows, (column,)))
     order = (*batch, *rows, column)
-    return draw.sample(orthogonal_law, scale, order=order, batch=len(batch), split=split)
+    return sample(orthogonal_law, scale, order=order, batch=len(batch), split=split)
 
 
 def orthogonal_law(
@@ -124,22 +125,31 @@ def haar(
     key_v, key_d = jax.random.split(key)
     d = random.normal(key_d, (b, 1, m), dtype)
     d = d / jnp.abs(d)
-    if split[0] > 1 and split[1] == 1 and n <= 2 * m:
-        return _rows(key_v, b, n, m, dtype)[:, :, :m] * d
-    return _columns(key_v, b, n, m, dtype, d, shrink=split == (1, 1))
+    rows_split, columns_split = split[0] > 1, split[1] > 1
+    # By rows a device holds n entries of each, of which it keeps m: not for tall matrices.
+    if rows_split and not columns_split and 2 * n <= 3 * m:
+        return _by_rows(key_v, (b, n, m), dtype)[:, :, :m] * d
+    return _by_columns(key_v, (b, n, m), dtype, d, rows_split, columns_split)
 
 
-def _columns(
-    key: Array, b: int, n: int, m: int, dtype: np.dtype[Any], d: Array, shrink: bool
+def _by_columns(
+    key: Array,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    d: Array,
+    rows_split: bool,
+    columns_split: bool,
 ) -> Array:
     """H₁ (H₂ (… D)): what a column needs of the others is nothing."""
+    _, n, m = shape
     q = _eye(n, m, dtype) * d
     for start, stop in reversed(_stages(m)):
-        top = start * BLOCK  # later reflections leave what is above, and left of it, alone
-        left = top if shrink else 0
+        # A reflection leaves what is above and left of it alone; a cut axis is best left whole.
+        top = 0 if rows_split else start * BLOCK
+        left = 0 if columns_split else start * BLOCK
 
-        def apply(i: Array, q: Array) -> Array:
-            v, t = _reflections(key, stop - 1 - i, b, n, m, top, dtype)
+        def apply(i: Array, q: Array, stop: int = stop, top: int = top, left: int = left) -> Array:
+            v, t = _reflections(key, stop - 1 - i, shape, top, dtype)
             tail = q[:, top:, left:]
             tail = tail - _matmul(v, _matmul(t, _matmul(_adjoint(v), tail)))
             return lax.dynamic_update_slice(q, tail, (0, top, left))
@@ -148,14 +158,15 @@ def _columns(
     return q
 
 
-def _rows(key: Array, b: int, n: int, m: int, dtype: np.dtype[Any]) -> Array:
+def _by_rows(key: Array, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Array:
     """((I H₁) H₂) …: what a row needs of the others is nothing."""
+    b, n, m = shape
     q = jnp.broadcast_to(_eye(n, n, dtype), (b, n, n))
     for start, stop in _stages(m):
         left = start * BLOCK
 
-        def apply(i: Array, q: Array) -> Array:
-            v, t = _reflections(key, start + i, b, n, m, left, dtype)
+        def apply(i: Array, q: Array, start: int = start, left: int = left) -> Array:
+            v, t = _reflections(key, start + i, shape, left, dtype)
             tail = q[:, :, left:]
             tail = tail - _matmul(_matmul(_matmul(tail, v), t), _adjoint(v))
             return lax.dynamic_update_slice(q, tail, (0, 0, left))
@@ -167,17 +178,18 @@ def _rows(key: Array, b: int, n: int, m: int, dtype: np.dtype[Any]) -> Array:
 def _stages(m: int) -> list[tuple[int, int]]:
     """The blocks of reflections in a few runs, each compiled once at its own size."""
     blocks = -(-m // BLOCK)
-    edges = sorted({blocks * i // STAGES for i in range(STAGES + 1)})
-    return list(zip(edges, edges[1:], strict=False))
+    stages = min(STAGES, max(1, blocks // 2))
+    edges = [blocks * i // stages for i in range(stages + 1)]
+    return list(itertools.pairwise(edges))
 
 
 def _reflections(
-    key: Array, block: Array, b: int, n: int, m: int, top: int, dtype: np.dtype[Any]
+    key: Array, block: Array, shape: tuple[int, int, int], top: int, dtype: np.dtype[Any]
 ) -> tuple[Array, Array]:
     """V and T of one block's product of reflections, I - V T Vᴴ, from row `top` down."""
+    b, n, m = shape
     width = min(BLOCK, m)
-    shape = (b, n, width)
-    x = random.normal(jax.random.fold_in(key, block), shape, dtype)[:, top:]
+    x = random.normal(jax.random.fold_in(key, block), (b, n, width), dtype)[:, top:]
     row = lax.broadcasted_iota(jnp.int32, (n - top, width), 0) + top
     column = lax.broadcasted_iota(jnp.int32, (n - top, width), 1) + block * BLOCK
     x = jnp.where((row >= column) & (column < m), x, 0)

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
 from jaxinit._checks import finite, non_negative
-from jaxinit._initializer import Draw, initializer
+from jaxinit._initializer import Draw, Spec, initializer, sample
 from jaxinit.axes import Axes, normalize
 from jaxinit.iid import normal_law, truncated_normal_law
 
@@ -40,7 +40,7 @@ def truncated_complex_law(
 
 @initializer
 def variance_scaling(
-    draw: Draw,
+    spec: Spec,
     scale: Annotated[ArrayLike, non_negative],
     mode: Mode,
     distribution: Distribution,
@@ -48,7 +48,7 @@ def variance_scaling(
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
-) -> Array:
+) -> Draw:
     """E[w] = 0, Var[w] = scale / n, with n given by mode.
 
     n is the fan-in n_in, the fan-out n_out, their mean (n_in + n_out)/2, or their geometric mean
@@ -81,11 +81,11 @@ def variance_scaling(
         Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural
         networks", AISTATS 2010; He et al. 2015, arXiv:1502.01852.
     """
-    return _scaled(draw, scale, mode, distribution, Axes(in_axis, out_axis, batch_axis))
+    return _scaled(spec, scale, mode, distribution, Axes(in_axis, out_axis, batch_axis))
 
 
-def _scaled(draw: Draw, scale: ArrayLike, mode: str, distribution: str, axes: Axes) -> Array:
-    fan_in, fan_out, _ = axes.fans(draw.shape)
+def _scaled(spec: Spec, scale: ArrayLike, mode: str, distribution: str, axes: Axes) -> Draw:
+    fan_in, fan_out, _ = axes.fans(spec.shape)
     n = {
         "fan_in": fan_in,
         "fan_out": fan_out,
@@ -93,30 +93,30 @@ def _scaled(draw: Draw, scale: ArrayLike, mode: str, distribution: str, axes: Ax
         "fan_geo_avg": math.sqrt(fan_in * fan_out),
     }[mode]
     # Step by step in the wide dtype, as JAX does: the rounding is part of the numbers.
-    real = np.empty(0, draw.dtype).real.dtype
+    real = spec.real
     variance = random.scalar(scale / n if n else 0.0, real)
     stddev = random.sqrt(variance)
-    is_complex = draw.dtype.kind == "c"
+    is_complex = spec.dtype.kind == "c"
     if distribution == "normal":
-        return draw.sample(normal_law, stddev)
+        return sample(normal_law, stddev)
     if distribution == "uniform":
         if is_complex:
-            return draw.sample(disk_law, stddev)
-        return draw.sample(symmetric_uniform_law, random.sqrt(variance * random.scalar(3, real)))
+            return sample(disk_law, stddev)
+        return sample(symmetric_uniform_law, random.sqrt(variance * random.scalar(3, real)))
     if is_complex:
-        return draw.sample(truncated_complex_law, stddev / random.scalar(_TRUNCATED_RMS, real))
+        return sample(truncated_complex_law, stddev / random.scalar(_TRUNCATED_RMS, real))
     wider = stddev / random.scalar(_TRUNCATED_STD, real)
-    return draw.sample(truncated_normal_law, wider, *random.truncation(-2, 2, real))
+    return sample(truncated_normal_law, wider, *random.truncation(-2, 2, real))
 
 
 @initializer
 def glorot_normal(
-    draw: Draw,
+    spec: Spec,
     in_axis: Axis = -2,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
-) -> Array:
+) -> Draw:
     """w ~ N(0, 2 / (n_in + n_out)) within two standard deviations.
 
     It keeps the variance of signals and of gradients, as nearly as one number can, through a
@@ -143,17 +143,17 @@ def glorot_normal(
         networks", AISTATS 2010, eq. 12.
     """
     axes = Axes(in_axis, out_axis, batch_axis)
-    return _scaled(draw, 1.0, "fan_avg", "truncated_normal", axes)
+    return _scaled(spec, 1.0, "fan_avg", "truncated_normal", axes)
 
 
 @initializer
 def glorot_uniform(
-    draw: Draw,
+    spec: Spec,
     in_axis: Axis = -2,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
-) -> Array:
+) -> Draw:
     """w ~ U[-b, b) with b = √(6 / (n_in + n_out)).
 
     It keeps the variance of signals and of gradients, as nearly as one number can, through a
@@ -180,19 +180,19 @@ def glorot_uniform(
         networks", AISTATS 2010, eq. 16.
     """
     axes = Axes(in_axis, out_axis, batch_axis)
-    return _scaled(draw, 1.0, "fan_avg", "uniform", axes)
+    return _scaled(spec, 1.0, "fan_avg", "uniform", axes)
 
 
 @initializer
 def he_normal(
-    draw: Draw,
+    spec: Spec,
     in_axis: Axis = -2,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
     *,
     negative_slope: Annotated[ArrayLike, finite] = 0.0,
-) -> Array:
+) -> Draw:
     """w ~ N(0, 2 / ((1 + a²) n_in)) within two standard deviations.
 
     It keeps the signal's second moment through ReLU layers, or leaky ones of slope a.
@@ -218,19 +218,19 @@ def he_normal(
         He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852, eq. 15.
     """
     axes = Axes(in_axis, out_axis, batch_axis)
-    return _scaled(draw, 2 / (1 + negative_slope**2), "fan_in", "truncated_normal", axes)
+    return _scaled(spec, 2 / (1 + negative_slope**2), "fan_in", "truncated_normal", axes)
 
 
 @initializer
 def he_uniform(
-    draw: Draw,
+    spec: Spec,
     in_axis: Axis = -2,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
     *,
     negative_slope: Annotated[ArrayLike, finite] = 0.0,
-) -> Array:
+) -> Draw:
     """w ~ U[-b, b) with b = √(6 / ((1 + a²) n_in)).
 
     It keeps the signal's second moment through ReLU layers, or leaky ones of slope a.
@@ -256,17 +256,17 @@ def he_uniform(
         He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852, eq. 15.
     """
     axes = Axes(in_axis, out_axis, batch_axis)
-    return _scaled(draw, 2 / (1 + negative_slope**2), "fan_in", "uniform", axes)
+    return _scaled(spec, 2 / (1 + negative_slope**2), "fan_in", "uniform", axes)
 
 
 @initializer
 def lecun_normal(
-    draw: Draw,
+    spec: Spec,
     in_axis: Axis = -2,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
-) -> Array:
+) -> Draw:
     """w ~ N(0, 1 / n_in) within two standard deviations.
 
     It keeps the variance of a signal through a linear or self-normalizing (SELU) network.
@@ -292,17 +292,17 @@ def lecun_normal(
         2017, arXiv:1706.02515.
     """
     axes = Axes(in_axis, out_axis, batch_axis)
-    return _scaled(draw, 1.0, "fan_in", "truncated_normal", axes)
+    return _scaled(spec, 1.0, "fan_in", "truncated_normal", axes)
 
 
 @initializer
 def lecun_uniform(
-    draw: Draw,
+    spec: Spec,
     in_axis: Axis = -2,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
-) -> Array:
+) -> Draw:
     """w ~ U[-b, b) with b = √(3 / n_in).
 
     It keeps the variance of a signal through a linear or self-normalizing (SELU) network.
@@ -328,7 +328,7 @@ def lecun_uniform(
         2017, arXiv:1706.02515.
     """
     axes = Axes(in_axis, out_axis, batch_axis)
-    return _scaled(draw, 1.0, "fan_in", "uniform", axes)
+    return _scaled(spec, 1.0, "fan_in", "uniform", axes)
 
 
 xavier_normal = glorot_normal
