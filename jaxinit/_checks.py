@@ -5,13 +5,15 @@ import functools
 import math
 from collections.abc import Sequence
 from operator import index
-from typing import Any, Annotated, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
+
+_CONFIG: Any = jax.config  # its options are declared at run time
 
 
 def check_argument(name: str, value: Any, annotation: Any) -> Any:
@@ -34,8 +36,7 @@ def check_argument(name: str, value: Any, annotation: Any) -> Any:
     if get_origin(annotation) is Annotated:
         for check in get_args(annotation)[1:]:
             value = check(name, value)
-    if isinstance(value, list):
-        value = tuple(value)
+    value = _frozen(value)
     if not isinstance(value, Array | np.ndarray):
         try:
             hash(value)
@@ -45,6 +46,10 @@ def check_argument(name: str, value: Any, annotation: Any) -> Any:
                 "initializer is a value, so pass a tuple, a number, an array or a function"
             ) from None
     return value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
@@ -140,7 +145,7 @@ def check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
             "float8_e4m3fn or another signed dtype"
         )
     bits = found.itemsize * (4 if found.kind == "c" else 8)
-    if bits > 32 and not jax.config.jax_enable_x64:
+    if bits > 32 and not _CONFIG.jax_enable_x64:
         raise ValueError(
             f"dtype={found} needs 64-bit arithmetic: set JAX_ENABLE_X64=1 or "
             'jax.config.update("jax_enable_x64", True) before the first computation'
@@ -174,7 +179,7 @@ def check_key(key: Any) -> Any:
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         words: tuple[int, ...] = ()
     elif key.dtype == np.uint32:
-        words = _legacy_shape(jax.config.jax_default_prng_impl)
+        words = _legacy_shape(_CONFIG.jax_default_prng_impl)
     else:
         raise TypeError(
             f"key has dtype {key.dtype}, not a key's: make one with jax.random.key(seed)"
@@ -183,8 +188,8 @@ def check_key(key: Any) -> Any:
         return key
     if words and key.shape[-1:] != words:
         raise TypeError(
-            f"key has shape {key.shape}; a legacy {jax.config.jax_default_prng_impl} key has shape "
-            f"{words}: make one with jax.random.key(seed)"
+            f"key has shape {key.shape}; a legacy key has shape {words}: make one with "
+            "jax.random.key(seed)"
         )
     raise ValueError(
         f"key is a batch of keys, shape {key.shape[: key.ndim - len(words)]}: an initializer takes "

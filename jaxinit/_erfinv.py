@@ -96,7 +96,7 @@ def _log1p(x: Array) -> Array:
 
 @jax.custom_jvp
 def erf_inv(u: Array) -> Array:
-    """x with erf(x) = u, for u strictly inside (-1, 1).
+    """The x with erf(x) = u, for u strictly inside (-1, 1).
 
     In float32 the operations and their order are those of XLA on CPU, and so are the bits, for
     every u that a 23-bit uniform can take; what a general argument needs (NaN, ±1, subnormals) is
@@ -117,4 +117,4 @@ def erf_inv(u: Array) -> Array:
 def _erf_inv_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (u,), (du,) = primals, tangents
     x = erf_inv(u)
-    return x, np.asarray(np.sqrt(np.pi) / 2, u.dtype) * jnp.exp(x * x) * du
+    return x, jnp.asarray(np.sqrt(np.pi) / 2, u.dtype) * jnp.exp(x * x) * du

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding
@@ -59,7 +58,15 @@ class Spec(NamedTuple):
 
     @property
     def real(self) -> np.dtype[Any]:
-        """The dtype of a weight's components."""
+        """The dtype of a weight's components, which are what a random law draws.
+
+        Raises:
+            TypeError: if it is an integer's.
+        """
+        if self.dtype.kind not in "fc":
+            raise TypeError(
+                f"dtype={self.dtype} has no fractions to draw: pass a floating or complex dtype"
+            )
         return np.empty(0, self.dtype).real.dtype
 
     def require_real(self, law: str, instead: str) -> None:
@@ -126,7 +133,7 @@ class Program(NamedTuple):
     spec: Spec
     dtype: np.dtype[Any]
 
-    def __call__(self, key: Any, *operands: Any) -> Array:
+    def compute(self, key: Any, *operands: Any) -> Array:
         """The weights; a law without randomness gets no key."""
         keyed = () if key is None else (key,)
         spec = self.spec
@@ -136,7 +143,7 @@ class Program(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _run(program: Program, key: Any, operands: tuple[Any, ...]) -> Array:
-    return place(program, program.spec.sharding, key, *operands)
+    return place(program.compute, program.spec.sharding, key, *operands)
 
 
 class Bound:
@@ -180,7 +187,8 @@ class Bound:
         plan = _plan if self._held_by_jax else _cached_plan
         sharding = resolve(out_sharding, shape)
         program, operands, random = plan(self, shape, kind, sharding)
-        return label(_run(program, check_key(key) if random else None, operands), sharding)
+        weights = _run(program, check_key(key) if random else None, operands)
+        return label(weights, sharding)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Bound):
@@ -210,10 +218,6 @@ def _plan(
 ) -> tuple[Program, tuple[Any, ...], bool]:
     spec = Spec(shape, wide(dtype), sharding)
     draw = bound._function(spec, **bound._arguments)
-    if draw.random and not jnp.issubdtype(dtype, jnp.inexact):
-        raise TypeError(
-            f"dtype={dtype} has no fractions to draw: pass a floating or complex dtype"
-        )
     kind = spec.real if draw.random else spec.dtype
     operands = tuple(
         o.astype(kind) if isinstance(o, Array) else np.asarray(o, kind) for o in draw.operands

@@ -127,9 +127,7 @@ def normalize(role: str, axes: int | Sequence[int]) -> int | tuple[int, ...]:
         ) from None
 
 
-def positions(
-    role: str, axes: int | Sequence[int], shape: tuple[int, ...]
-) -> tuple[int, ...]:
+def positions(role: str, axes: int | Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
     """Axes of a shape, counted from zero.
 
     Args:

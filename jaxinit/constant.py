@@ -1,6 +1,6 @@
 """Constant and deterministic weights; none of them touches the key."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +9,10 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit._checks import finite
 from jaxinit._initializer import Draw, Spec, fill, initializer
-from jaxinit.axes import Axes
+from jaxinit.axes import Axes, normalize
 
 
-def _full(shape: tuple[int, ...], dtype: np.dtype, value: Array) -> Array:
+def _full(shape: tuple[int, ...], dtype: np.dtype[Any], value: Array) -> Array:
     return jnp.broadcast_to(value, shape)
 
 
@@ -74,7 +74,7 @@ ones = ones_init()
 
 
 def _identity(
-    shape: tuple[int, ...], dtype: np.dtype, gain: Array, axes: Axes, taps: tuple[int, ...]
+    shape: tuple[int, ...], dtype: np.dtype[Any], gain: Array, axes: Axes, taps: tuple[int, ...]
 ) -> Array:
     (rows,), (columns,), _, _ = axes.resolve(shape)
     index = jnp.indices(shape, jnp.int32, sparse=True)
@@ -88,12 +88,12 @@ def _identity(
 def identity(
     spec: Spec,
     gain: Annotated[ArrayLike, finite] = 1.0,
-    in_axis: int = -2,
-    out_axis: int = -1,
-    batch_axis: int | tuple[int, ...] = (),
+    in_axis: Annotated[int, normalize] = -2,
+    out_axis: Annotated[int, normalize] = -1,
+    batch_axis: Annotated[int | tuple[int, ...], normalize] = (),
     dtype: DTypeLike | None = None,
 ) -> Draw:
-    """gain on the diagonal of in by out, zero elsewhere: W x = gain x.
+    """Gain on the diagonal of in by out, zero elsewhere: W x = gain x.
 
     A kernel that is not square is padded with zeros, and a convolution kernel holds the matrix at
     its centre tap, so that it passes its input on.

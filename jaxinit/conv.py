@@ -21,7 +21,7 @@ def delta_orthogonal(
     column_axis: Annotated[int, normalize] = -1,
     dtype: DTypeLike | None = None,
 ) -> Draw:
-    """scale Q at the centre tap, Q Haar with orthonormal rows, and zero at every other tap.
+    """Scale Q at the centre tap, Q Haar with orthonormal rows, and zero at every other tap.
 
     The convolution keeps the norm of every input, times scale. The last two axes are in and out.
 
@@ -53,8 +53,8 @@ def delta_orthogonal(
     n_in, n_out = shape[-2:]
     if n_in > n_out:
         raise ValueError(
-            f"shape {shape} has n_in={n_in} > n_out={n_out}: no kernel keeps the norm of every input "
-            "when channels are lost; widen the layer, or use orthogonal, which keeps what it can"
+            f"shape {shape} has n_in={n_in} > n_out={n_out}: no kernel keeps the norm of every "
+            "input when channels are lost; widen the layer, or use orthogonal"
         )
     (column,) = positions("column_axis", column_axis, shape)
     if column < len(shape) - 2:
@@ -62,10 +62,10 @@ def delta_orthogonal(
             f"column_axis={column_axis} is a spatial axis of shape {shape}: pass -1 or -2"
         )
     split = tuple(shards(spec.sharding, len(shape) - 2 + i) for i in range(2))
-    return sample(delta_orthogonal_law, scale, split=split, turned=column == len(shape) - 2)
+    return sample(_delta_orthogonal, scale, split=split, turned=column == len(shape) - 2)
 
 
-def delta_orthogonal_law(
+def _delta_orthogonal(
     key: Array,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],

@@ -32,7 +32,7 @@ def orthogonal(
     *,
     batch_axis: Annotated[int | tuple[int, ...], normalize] = (),
 ) -> Draw:
-    """W = scale Q with Q Haar-distributed: Qᵀ Q = I, or Q Qᵀ = I if Q is wide.
+    """Weights W = scale Q with Q Haar-distributed: Qᵀ Q = I, or Q Qᵀ = I if Q is wide.
 
     Every axis but column_axis and batch_axis is flattened into the rows. Complex matrices are
     unitary. Each slice along batch_axis is a matrix of its own. A sharded matrix is computed
@@ -76,10 +76,10 @@ def orthogonal(
         )
     split = tuple(math.prod(shards(spec.sharding, a) for a in axes) for axes in (rows, (column,)))
     order = (*batch, *rows, column)
-    return sample(orthogonal_law, scale, order=order, batch=len(batch), split=split)
+    return sample(_orthogonal, scale, order=order, batch=len(batch), split=split)
 
 
-def orthogonal_law(
+def _orthogonal(
     key: Array,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
@@ -92,7 +92,7 @@ def orthogonal_law(
     ordered = tuple(shape[a] for a in order)
     n = math.prod(ordered[batch:-1])
     q = haar(key, (math.prod(ordered[:batch]), n, ordered[-1]), dtype, split)
-    return scale * jnp.transpose(q.reshape(ordered), np.argsort(order))
+    return scale * jnp.transpose(q.reshape(ordered), tuple(np.argsort(order)))
 
 
 def haar(
@@ -190,6 +190,7 @@ def _reflections(
     b, n, m = shape
     width = min(BLOCK, m)
     x = random.normal(jax.random.fold_in(key, block), (b, n, width), dtype)[:, top:]
+    x = lax.optimization_barrier(x)  # drawn once, not once a use
     row = lax.broadcasted_iota(jnp.int32, (n - top, width), 0) + top
     column = lax.broadcasted_iota(jnp.int32, (n - top, width), 1) + block * BLOCK
     x = jnp.where((row >= column) & (column < m), x, 0)

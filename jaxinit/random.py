@@ -61,10 +61,11 @@ def fuse(key: ArrayLike) -> Array:
     implementation = jax.random.key_impl(key)
     if implementation != "threefry2x32":
         raise ValueError(
-            f"key is a {implementation} key; fuse takes a threefry2x32 key, the only generator that "
-            "has a fused form"
+            f"key is a {implementation} key: fuse takes a threefry2x32 key, the one generator with "
+            "a fused form"
         )
-    return jax.random.wrap_key_data(jax.random.key_data(key), impl=_fused_implementation())
+    fused: Array = jax.random.wrap_key_data(jax.random.key_data(key), impl=_fused_implementation())
+    return fused
 
 
 @functools.cache
@@ -175,35 +176,71 @@ def normal(
     return (np.asarray(np.sqrt(2), dtype) * scalar(stddev, dtype)) * erf_inv(u)
 
 
-def truncated_normal(
+def symmetric_uniform(
     key: ArrayLike,
-    lower: ArrayLike,
-    upper: ArrayLike,
     shape: Sequence[int] = (),
     dtype: DTypeLike = jnp.float32,
+    bound: ArrayLike = 1.0,
 ) -> Array:
-    """Standard normal samples conditioned on lower < x < upper.
+    """Uniform samples bound u, with u ~ U[-1, 1).
 
     Args:
         key: a key.
-        lower: lower end, in standard deviations.
-        upper: upper end, in standard deviations.
         shape: of the result.
         dtype: float32 or float64.
+        bound: largest modulus.
 
     Returns:
-        An array equal to that of `jax.random.truncated_normal`.
+        An array.
 
     >>> import jax
     >>> import jaxinit
-    >>> bool(abs(jaxinit.random.truncated_normal(jax.random.key(0), -1, 1, (1000,))).max() < 1)
+    >>> bool(jaxinit.random.symmetric_uniform(jax.random.key(0), (100,), bound=3).min() < -2)
     True
     """
-    return truncated(key, shape, dtype, *truncation(lower, upper, dtype))
+    return uniform(key, shape, dtype, -1, 1) * scalar(bound, dtype)
+
+
+def truncated_normal(
+    key: ArrayLike,
+    shape: Sequence[int] = (),
+    dtype: DTypeLike = jnp.float32,
+    stddev: ArrayLike = 1.0,
+    erf_low: ArrayLike | None = None,
+    erf_high: ArrayLike | None = None,
+    lowest: ArrayLike | None = None,
+    highest: ArrayLike | None = None,
+) -> Array:
+    """Samples stddev z, with z normal between two bounds that `truncation` prepares.
+
+    Args:
+        key: a key.
+        shape: of the result.
+        dtype: float32 or float64.
+        stddev: standard deviation before truncation.
+        erf_low: erf(lower/√2); these four are `truncation(-2, 2)` unless given.
+        erf_high: erf(upper/√2).
+        lowest: least number above lower.
+        highest: greatest number below upper.
+
+    Returns:
+        An array, equal to that of `jax.random.truncated_normal` times stddev.
+
+    >>> import jax
+    >>> import jaxinit
+    >>> bounds = jaxinit.random.truncation(0, 1, "float32")
+    >>> x = jaxinit.random.truncated_normal(jax.random.key(0), (1000,), "float32", 1, *bounds)
+    >>> bool((x > 0).all() & (x < 1).all())
+    True
+    """
+    if erf_low is None or erf_high is None or lowest is None or highest is None:
+        erf_low, erf_high, lowest, highest = truncation(-2, 2, dtype)
+    z = np.asarray(np.sqrt(2), dtype) * erf_inv(uniform(key, shape, dtype, erf_low, erf_high))
+    return jnp.clip(z, lowest, highest) * scalar(stddev, dtype)
 
 
 def truncation(lower: ArrayLike, upper: ArrayLike, dtype: DTypeLike) -> tuple[Any, Any, Any, Any]:
-    """erf at the bounds, and the numbers next to the bounds: what `truncated` draws between.
+    """erf at the bounds, and the numbers next inside them: what `truncated_normal` draws between.
 
     Args:
         lower: lower end, in standard deviations.
@@ -221,74 +258,53 @@ def truncation(lower: ArrayLike, upper: ArrayLike, dtype: DTypeLike) -> tuple[An
     return _erf(low), _erf(high), _next(low, infinity), _next(high, -infinity)
 
 
-def truncated(
+def truncated_circular(
     key: ArrayLike,
-    shape: Sequence[int],
-    dtype: DTypeLike,
-    erf_low: ArrayLike,
-    erf_high: ArrayLike,
-    lowest: ArrayLike,
-    highest: ArrayLike,
+    shape: Sequence[int] = (),
+    dtype: DTypeLike = jnp.complex64,
+    scale: ArrayLike = 1.0,
+    radius: ArrayLike = 2.0,
 ) -> Array:
-    """Standard normal samples between two bounds that `truncation` has prepared.
-
-    Args:
-        key: a key.
-        shape: of the result.
-        dtype: float32 or float64.
-        erf_low: erf(lower/√2).
-        erf_high: erf(upper/√2).
-        lowest: least number above lower.
-        highest: greatest number below upper.
-
-    Returns:
-        An array, equal to that of `jax.random.truncated_normal`.
-
-    >>> import jax
-    >>> bounds = truncation(0, 1, "float32")
-    >>> bool(truncated(jax.random.key(0), (1000,), "float32", *bounds).min() > 0)
-    True
-    """
-    u = uniform(key, shape, dtype, erf_low, erf_high)
-    return jnp.clip(np.asarray(np.sqrt(2), dtype) * erf_inv(u), lowest, highest)
-
-
-def truncated_complex_normal(
-    key: ArrayLike, radius: float, shape: Sequence[int] = (), dtype: DTypeLike = jnp.complex64
-) -> Array:
-    """Circular normal samples, E|z|² = 1 before truncation, conditioned on |z| < radius.
+    """Samples scale z, with z circular normal, E|z|² = 1 before it is truncated to |z| < radius.
 
     |z|² is a unit exponential truncated at radius², drawn by its inverse distribution function.
 
     Args:
         key: a key.
-        radius: largest modulus.
         shape: of the result.
         dtype: complex64 or complex128.
+        scale: factor.
+        radius: largest modulus of z.
 
     Returns:
         A complex array.
 
     >>> import jax
     >>> import jaxinit
-    >>> z = jaxinit.random.truncated_complex_normal(jax.random.key(0), 2, (1000,))
+    >>> z = jaxinit.random.truncated_circular(jax.random.key(0), (1000,))
     >>> bool(abs(z).max() <= 2)
     True
     """
     real = _real(dtype)
     key_r, key_theta = jax.random.split(key)
-    mass = np.asarray(-math.expm1(-(radius**2)), real)
+    mass = -jnp.expm1(-(scalar(radius, real) ** 2))
     modulus = jnp.sqrt(-jnp.log1p(-mass * uniform(key_r, shape, real)))
-    return _polar(modulus, key_theta, dtype)
+    return _polar(scalar(scale, real) * modulus, key_theta)
 
 
-def disk(key: ArrayLike, shape: Sequence[int] = (), dtype: DTypeLike = jnp.complex64) -> Array:
-    """Uniform samples from the complex disk with E|z|² = 1, whose radius is √2.
+def disk(
+    key: ArrayLike,
+    shape: Sequence[int] = (),
+    dtype: DTypeLike = jnp.complex64,
+    rms: ArrayLike = 1.0,
+) -> Array:
+    """Uniform samples from the complex disk of radius √2 rms, so that E|z|² = rms².
 
     Args:
         key: a key.
         shape: of the result.
         dtype: complex64 or complex128.
+        rms: root of the mean square modulus.
 
     Returns:
         A complex array.
@@ -298,13 +314,15 @@ def disk(key: ArrayLike, shape: Sequence[int] = (), dtype: DTypeLike = jnp.compl
     >>> bool(abs(jaxinit.random.disk(jax.random.key(0), (1000,))).max() <= 2**0.5)
     True
     """
+    real = _real(dtype)
     key_r, key_theta = jax.random.split(key)
-    return _polar(jnp.sqrt(uniform(key_r, shape, _real(dtype), 0, 2)), key_theta, dtype)
+    modulus = jnp.sqrt(uniform(key_r, shape, real, 0, 2))
+    return _polar(scalar(rms, real) * modulus, key_theta)
 
 
-def _polar(modulus: Array, key: Array, dtype: DTypeLike) -> Array:
+def _polar(modulus: Array, key: Array) -> Array:
     angle = uniform(key, modulus.shape, modulus.dtype, 0, 2 * math.pi)
-    return lax.complex(modulus * jnp.cos(angle), modulus * jnp.sin(angle)).astype(dtype)
+    return lax.complex(modulus * jnp.cos(angle), modulus * jnp.sin(angle))
 
 
 def _threefry_bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:

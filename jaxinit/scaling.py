@@ -1,17 +1,14 @@
 """Variance scaling: the variance of a weight follows from how many inputs or outputs a unit has."""
 
 import math
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-import numpy as np
-from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
 from jaxinit._checks import finite, non_negative
 from jaxinit._initializer import Draw, Spec, initializer, sample
 from jaxinit.axes import Axes, normalize
-from jaxinit.iid import normal_law, truncated_normal_law
 
 Axis: TypeAlias = Annotated[int | tuple[int, ...], normalize]
 Mode: TypeAlias = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
@@ -20,22 +17,6 @@ Distribution: TypeAlias = Literal["truncated_normal", "normal", "uniform"]
 # Standard deviation of N(0, 1) given |x| < 2, and rms of a circular normal given |z| < 2.
 _TRUNCATED_STD = 0.87962566103423978
 _TRUNCATED_RMS = math.sqrt(1 - 4 / math.expm1(4))
-
-
-def symmetric_uniform_law(
-    key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], bound: Array
-) -> Array:
-    return random.uniform(key, shape, dtype, -1, 1) * bound
-
-
-def disk_law(key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], rms: Array) -> Array:
-    return random.disk(key, shape, dtype) * rms
-
-
-def truncated_complex_law(
-    key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], rms: Array
-) -> Array:
-    return random.truncated_complex_normal(key, 2, shape, dtype) * rms
 
 
 @initializer
@@ -49,7 +30,7 @@ def variance_scaling(
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
 ) -> Draw:
-    """E[w] = 0, Var[w] = scale / n, with n given by mode.
+    """Weights with E[w] = 0, Var[w] = scale / n, with n given by mode.
 
     n is the fan-in n_in, the fan-out n_out, their mean (n_in + n_out)/2, or their geometric mean
     √(n_in n_out). The normal is truncated at two standard deviations, and widened so that the
@@ -98,15 +79,15 @@ def _scaled(spec: Spec, scale: ArrayLike, mode: str, distribution: str, axes: Ax
     stddev = random.sqrt(variance)
     is_complex = spec.dtype.kind == "c"
     if distribution == "normal":
-        return sample(normal_law, stddev)
+        return sample(random.normal, stddev)
     if distribution == "uniform":
         if is_complex:
-            return sample(disk_law, stddev)
-        return sample(symmetric_uniform_law, random.sqrt(variance * random.scalar(3, real)))
+            return sample(random.disk, stddev)
+        return sample(random.symmetric_uniform, random.sqrt(variance * random.scalar(3, real)))
     if is_complex:
-        return sample(truncated_complex_law, stddev / random.scalar(_TRUNCATED_RMS, real))
+        return sample(random.truncated_circular, stddev / random.scalar(_TRUNCATED_RMS, real), 2)
     wider = stddev / random.scalar(_TRUNCATED_STD, real)
-    return sample(truncated_normal_law, wider, *random.truncation(-2, 2, real))
+    return sample(random.truncated_normal, wider, *random.truncation(-2, 2, real))
 
 
 @initializer
@@ -117,7 +98,7 @@ def glorot_normal(
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
 ) -> Draw:
-    """w ~ N(0, 2 / (n_in + n_out)) within two standard deviations.
+    """Weights w ~ N(0, 2 / (n_in + n_out)) within two standard deviations.
 
     It keeps the variance of signals and of gradients, as nearly as one number can, through a
     network that is linear near zero.
@@ -154,7 +135,7 @@ def glorot_uniform(
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
 ) -> Draw:
-    """w ~ U[-b, b) with b = √(6 / (n_in + n_out)).
+    """Weights w ~ U[-b, b) with b = √(6 / (n_in + n_out)).
 
     It keeps the variance of signals and of gradients, as nearly as one number can, through a
     network that is linear near zero.
@@ -193,7 +174,7 @@ def he_normal(
     *,
     negative_slope: Annotated[ArrayLike, finite] = 0.0,
 ) -> Draw:
-    """w ~ N(0, 2 / ((1 + a²) n_in)) within two standard deviations.
+    """Weights w ~ N(0, 2 / ((1 + a²) n_in)) within two standard deviations.
 
     It keeps the signal's second moment through ReLU layers, or leaky ones of slope a.
 
@@ -231,7 +212,7 @@ def he_uniform(
     *,
     negative_slope: Annotated[ArrayLike, finite] = 0.0,
 ) -> Draw:
-    """w ~ U[-b, b) with b = √(6 / ((1 + a²) n_in)).
+    """Weights w ~ U[-b, b) with b = √(6 / ((1 + a²) n_in)).
 
     It keeps the signal's second moment through ReLU layers, or leaky ones of slope a.
 
@@ -267,7 +248,7 @@ def lecun_normal(
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
 ) -> Draw:
-    """w ~ N(0, 1 / n_in) within two standard deviations.
+    """Weights w ~ N(0, 1 / n_in) within two standard deviations.
 
     It keeps the variance of a signal through a linear or self-normalizing (SELU) network.
 
@@ -303,7 +284,7 @@ def lecun_uniform(
     batch_axis: Axis = (),
     dtype: DTypeLike | None = None,
 ) -> Draw:
-    """w ~ U[-b, b) with b = √(3 / n_in).
+    """Weights w ~ U[-b, b) with b = √(3 / n_in).
 
     It keeps the variance of a signal through a linear or self-normalizing (SELU) network.
 

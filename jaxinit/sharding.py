@@ -61,9 +61,7 @@ def resolve(out_sharding: OutSharding, shape: tuple[int, ...]) -> NamedSharding 
     return sharding
 
 
-def place(
-    compute: Callable[..., Array], sharding: NamedSharding | None, *arguments: Any
-) -> Array:
+def place(compute: Callable[..., Array], sharding: NamedSharding | None, *arguments: Any) -> Array:
     """compute(*arguments), each device computing the part of the result that it keeps.
 
     Args:

@@ -1,0 +1,128 @@
+"""Sharding never changes values, and never builds the whole array."""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES, Case
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+import jaxinit
+
+P = PartitionSpec
+KEY = jax.random.key(5)
+SPECS = [P(), P("a"), P(None, "a"), P("a", "b"), P(("a", "b")), P("b", "a")]
+COLLECTIVES = re.compile(r"all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter")
+
+
+def mesh(kind: AxisType, *sizes: int) -> Mesh:
+    names = ("a", "b")[: len(sizes)]
+    devices = np.array(jax.devices()[: np.prod(sizes)]).reshape(sizes)
+    return Mesh(devices, names, axis_types=(kind,) * len(sizes))
+
+
+def sharded_shape(case: Case) -> tuple[int, ...]:
+    """The case's shape, its last two axes made to divide by eight."""
+    return (*case.shape[:-2], *(-(-n // 8) * 8 for n in case.shape[-2:]))
+
+
+def same(found: jax.Array, expected: Any, case: Case) -> None:
+    if case.tolerance:
+        np.testing.assert_allclose(np.asarray(found), expected, rtol=0, atol=case.tolerance)
+    else:
+        np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values_do_not_depend_on_the_mesh(case: Case, kind: AxisType) -> None:
+    shape = sharded_shape(case)
+    expected = np.asarray(case.init(KEY, shape))
+    lead = (None,) * (len(shape) - 2)
+    specs = [P(*lead, *spec) for spec in (SPECS if case.tolerance == 0 else SPECS[1:4])]
+    whole = mesh(kind, 4, 2)
+    for spec in specs:
+        sharding = NamedSharding(whole, spec)
+        eager = case.init(KEY, shape, jnp.float32, sharding)
+        assert eager.sharding == sharding
+        same(eager, expected, case)
+    with jax.set_mesh(whole):
+        spec = specs[-1]
+        for found in (
+            case.init(KEY, shape, None, spec),
+            jax.jit(lambda k: case.init(k, shape, None, spec))(KEY),
+            jax.jit(lambda k: case.init(k, shape, None, NamedSharding(whole, spec)))(KEY),
+        ):
+            same(found, expected, case)
+            assert found.sharding.is_equivalent_to(NamedSharding(whole, spec), len(shape))
+        same(case.init(KEY, shape), expected, case)
+
+
+@pytest.mark.parametrize("sizes", [(1,), (2,), (4,), (8,), (2, 2)], ids=str)
+def test_values_do_not_depend_on_the_number_of_devices(sizes: tuple[int, ...]) -> None:
+    for init, tolerance in ((jaxinit.he_normal(), 0.0), (jaxinit.orthogonal(), 1e-5)):
+        spec = P(*("a", "b")[: len(sizes)])
+        found = init(KEY, (64, 96), None, NamedSharding(mesh(AxisType.Auto, *sizes), spec))
+        np.testing.assert_allclose(np.asarray(found), init(KEY, (64, 96)), rtol=0, atol=tolerance)
+
+
+def test_batches_and_out_shardings_of_jit() -> None:
+    whole = mesh(AxisType.Auto, 4, 2)
+    sharding = NamedSharding(whole, P("a", "b"))
+    init = jaxinit.glorot_uniform()
+    expected = np.asarray(init(KEY, (16, 8)))
+    found = jax.jit(lambda k: init(k, (16, 8)), out_shardings=sharding)(KEY)
+    np.testing.assert_array_equal(found, expected)
+    keys = jax.random.split(KEY, 4)
+    stacked = jax.vmap(lambda k: init(k, (16, 8), None, sharding))(keys)
+    np.testing.assert_array_equal(stacked[2], init(keys[2], (16, 8)))
+    layers = jaxinit.orthogonal(batch_axis=0)
+    over = NamedSharding(whole, P("a"))
+    np.testing.assert_allclose(
+        layers(KEY, (8, 24, 16), None, over), layers(KEY, (8, 24, 16)), rtol=0, atol=1e-5
+    )
+
+
+def compiled(init: Any, shape: tuple[int, ...], dtype: Any, sharding: Any) -> Any:
+    return jax.jit(lambda k: init(k, shape, dtype, sharding)).lower(KEY).compile()
+
+
+ELEMENTWISE = [case for case in CASES if case.random and not case.tolerance]
+
+
+@pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
+def test_an_elementwise_law_is_one_kernel_without_temporaries(case: Case) -> None:
+    shape = (*case.shape[:-2], 256, 512)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        program = compiled(case.init, shape, dtype, None)
+        memory = program.memory_analysis()
+        assert memory.temp_size_in_bytes <= 0.01 * memory.output_size_in_bytes
+        entry = program.as_text().split("ENTRY")[1]
+        assert len(re.findall(r"= \S+ fusion\(", entry)) == 1
+
+
+@pytest.mark.parametrize("case", ELEMENTWISE[::4], ids=str)
+def test_each_device_computes_its_own_shard(case: Case) -> None:
+    shape = (*case.shape[:-2], 512, 512)
+    lead = (None,) * (len(shape) - 2)
+    sharding = NamedSharding(mesh(AxisType.Auto, 4, 2), P(*lead, "a", "b"))
+    program = compiled(case.init, shape, jnp.float32, sharding)
+    memory = program.memory_analysis()
+    shard = np.prod(shape) * 4 / 8
+    assert memory.output_size_in_bytes == shard
+    assert memory.temp_size_in_bytes < 0.1 * shard
+    assert not COLLECTIVES.search(program.as_text())
+
+
+@pytest.mark.parametrize("spec", [P("a"), P(None, "a")], ids=str)
+def test_orthogonal_shards_without_communication(spec: PartitionSpec) -> None:
+    sharding = NamedSharding(mesh(AxisType.Auto, 8), spec)
+    program = compiled(jaxinit.orthogonal(), (1024, 1024), jnp.float32, sharding)
+    shard = 1024 * 1024 * 4 / 8
+    assert program.memory_analysis().temp_size_in_bytes <= 3 * shard
+    assert not COLLECTIVES.search(program.as_text())
+    tall = compiled(jaxinit.orthogonal(), (4096, 512), jnp.float32, sharding)
+    assert not re.search("all-gather|all-to-all", tall.as_text())
