@@ -1,5 +1,6 @@
 """Constant and deterministic weights; none of them touches the key."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import jax.numpy as jnp
@@ -17,7 +18,9 @@ def _full(shape: tuple[int, ...], dtype: np.dtype[Any], value: Array) -> Array:
 
 
 @initializer
-def constant(spec: Spec, value: ArrayLike, dtype: DTypeLike | None = None) -> Draw:
+def constant(
+    spec: Spec, value: ArrayLike | Sequence[Any], dtype: DTypeLike | None = None
+) -> Draw:
     """The same value everywhere, or an array of values: W = value.
 
     Args:
@@ -40,7 +43,7 @@ def constant(spec: Spec, value: ArrayLike, dtype: DTypeLike | None = None) -> Dr
         fits = False
     if not fits:
         raise ValueError(f"value of shape {given} does not broadcast to the shape {spec.shape}")
-    return fill(_full, value)
+    return fill(_full, value if isinstance(value, Array) else np.asarray(value))
 
 
 @initializer
@@ -90,7 +93,7 @@ def identity(
     gain: Annotated[ArrayLike, finite] = 1.0,
     in_axis: Annotated[int, normalize] = -2,
     out_axis: Annotated[int, normalize] = -1,
-    batch_axis: Annotated[int | tuple[int, ...], normalize] = (),
+    batch_axis: Annotated[int | Sequence[int], normalize] = (),
     dtype: DTypeLike | None = None,
 ) -> Draw:
     """Gain on the diagonal of in by out, zero elsewhere: W x = gain x.

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import jax
@@ -30,7 +31,7 @@ def orthogonal(
     column_axis: Annotated[int, normalize] = -1,
     dtype: DTypeLike | None = None,
     *,
-    batch_axis: Annotated[int | tuple[int, ...], normalize] = (),
+    batch_axis: Annotated[int | Sequence[int], normalize] = (),
 ) -> Draw:
     """Weights W = scale Q with Q Haar-distributed: Qᵀ Q = I, or Q Qᵀ = I if Q is wide.
 

@@ -1,6 +1,7 @@
 """Variance scaling: the variance of a weight follows from how many inputs or outputs a unit has."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
 from jax.typing import ArrayLike, DTypeLike
@@ -10,7 +11,7 @@ from jaxinit._checks import finite, non_negative
 from jaxinit._initializer import Draw, Spec, initializer, sample
 from jaxinit.axes import Axes, normalize
 
-Axis: TypeAlias = Annotated[int | tuple[int, ...], normalize]
+Axis: TypeAlias = Annotated[int | Sequence[int], normalize]
 Mode: TypeAlias = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 Distribution: TypeAlias = Literal["truncated_normal", "normal", "uniform"]
 
@@ -55,8 +56,8 @@ def variance_scaling(
 
     >>> import jax
     >>> init = variance_scaling(2.0, "fan_in", "normal")
-    >>> init(jax.random.key(0), (200, 1000)).std().round(2)
-    Array(0.1, dtype=float32)
+    >>> print(f"{init(jax.random.key(0), (200, 1000)).std():.2f}")
+    0.10
 
     Reference:
         Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural
@@ -116,8 +117,8 @@ def glorot_normal(
         ValueError: when called, if the axes do not fit the shape.
 
     >>> import jax
-    >>> glorot_normal()(jax.random.key(0), (400, 400)).std().round(2)
-    Array(0.05, dtype=float32)
+    >>> print(f"{glorot_normal()(jax.random.key(0), (400, 400)).std():.2f}")
+    0.05
 
     Reference:
         Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural
@@ -153,8 +154,8 @@ def glorot_uniform(
         ValueError: when called, if the axes do not fit the shape.
 
     >>> import jax
-    >>> glorot_uniform()(jax.random.key(0), (400, 400)).std().round(2)
-    Array(0.05, dtype=float32)
+    >>> print(f"{glorot_uniform()(jax.random.key(0), (400, 400)).std():.2f}")
+    0.05
 
     Reference:
         Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural
@@ -192,8 +193,8 @@ def he_normal(
         ValueError: when called, if the axes do not fit the shape.
 
     >>> import jax
-    >>> he_normal()(jax.random.key(0), (400, 400)).std().round(2)
-    Array(0.07, dtype=float32)
+    >>> print(f"{he_normal()(jax.random.key(0), (400, 400)).std():.2f}")
+    0.07
 
     Reference:
         He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852, eq. 15.
@@ -230,8 +231,8 @@ def he_uniform(
         ValueError: when called, if the axes do not fit the shape.
 
     >>> import jax
-    >>> he_uniform()(jax.random.key(0), (400, 400)).std().round(2)
-    Array(0.07, dtype=float32)
+    >>> print(f"{he_uniform()(jax.random.key(0), (400, 400)).std():.2f}")
+    0.07
 
     Reference:
         He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852, eq. 15.
@@ -265,8 +266,8 @@ def lecun_normal(
         ValueError: when called, if the axes do not fit the shape.
 
     >>> import jax
-    >>> lecun_normal()(jax.random.key(0), (400, 400)).std().round(2)
-    Array(0.05, dtype=float32)
+    >>> print(f"{lecun_normal()(jax.random.key(0), (400, 400)).std():.2f}")
+    0.05
 
     Reference:
         LeCun, Bottou, Orr, Müller, "Efficient BackProp", 1998, eq. 16; Klambauer et al.
@@ -301,8 +302,8 @@ def lecun_uniform(
         ValueError: when called, if the axes do not fit the shape.
 
     >>> import jax
-    >>> lecun_uniform()(jax.random.key(0), (400, 400)).std().round(2)
-    Array(0.05, dtype=float32)
+    >>> print(f"{lecun_uniform()(jax.random.key(0), (400, 400)).std():.2f}")
+    0.05
 
     Reference:
         LeCun, Bottou, Orr, Müller, "Efficient BackProp", 1998, eq. 16; Klambauer et al.

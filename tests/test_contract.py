@@ -49,7 +49,8 @@ def test_obeys_the_protocol(case: Case) -> None:
 @each_case
 def test_shapes(case: Case) -> None:
     expected = bits(case.init(KEY, case.shape))
-    for shape in (list(case.shape), tuple(np.int64(n) for n in case.shape)):
+    given_shapes: tuple[Any, ...] = (list(case.shape), tuple(np.int64(n) for n in case.shape))
+    for shape in given_shapes:
         np.testing.assert_array_equal(bits(case.init(KEY, shape)), expected)
     for axis in range(len(case.shape)):
         empty = tuple(0 if i == axis else n for i, n in enumerate(case.shape))
@@ -173,15 +174,16 @@ def test_prints_as_the_call_that_made_it() -> None:
 
 
 def test_factors_share_one_compilation() -> None:
-    from jaxinit._initializer import _run
+    from jaxinit import _initializer
 
+    run: Any = _initializer._run
     jaxinit.normal(0.011)(KEY, (5, 7))
-    before = _run._cache_size()
+    before = run._cache_size()
     for stddev in (0.012, 0.013):
         jaxinit.normal(stddev)(KEY, (5, 7))
-    assert _run._cache_size() == before
+    assert run._cache_size() == before
     jaxinit.normal(0.011)(KEY, (5, 8))
-    assert _run._cache_size() == before + 1
+    assert run._cache_size() == before + 1
 
 
 def test_gradient_through_hyper_parameters() -> None:
@@ -218,7 +220,7 @@ def test_any_axes_of_any_shape(shape: list[int], data: st.DataObject, dtype: Any
     roles = data.draw(st.permutations(range(rank)))
     cut = sorted(data.draw(st.lists(st.integers(1, rank), min_size=2, max_size=2)))
     in_axis, out_axis = tuple(roles[: cut[0]]), tuple(a - rank for a in roles[cut[0] : cut[1]])
-    arguments = {"in_axis": in_axis, "out_axis": out_axis}
+    arguments: dict[str, Any] = {"in_axis": in_axis, "out_axis": out_axis}
     if in_axis and out_axis:
         ours = jaxinit.lecun_normal(**arguments)(KEY, shape, dtype)
         theirs = jax.jit(

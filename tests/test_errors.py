@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import jaxinit
 from jaxinit import Axes
 
+untyped: Any = jaxinit
 KEY = jax.random.key(0)
 HE = jaxinit.he_normal()
 
@@ -23,7 +24,7 @@ def mesh() -> jax.sharding.Mesh:
 FACTORY: list[tuple[Any, type[Exception], str]] = [
     (lambda: jaxinit.normal(-0.1), ValueError, "stddev=-0.1 is negative"),
     (lambda: jaxinit.normal(float("nan")), ValueError, "stddev=nan is not finite"),
-    (lambda: jaxinit.normal("0.1"), TypeError, "stddev='0.1' is not a real number"),
+    (lambda: untyped.normal("0.1"), TypeError, "stddev='0.1' is not a real number"),
     (lambda: jaxinit.normal(np.array([0.1, -1])), ValueError, "negative"),
     (lambda: jaxinit.uniform(float("inf")), ValueError, "scale=inf is not finite"),
     (lambda: jaxinit.orthogonal(float("nan")), ValueError, "scale=nan is not finite"),
@@ -43,8 +44,8 @@ FACTORY: list[tuple[Any, type[Exception], str]] = [
         ValueError,
         "scale=-1.0 is negative",
     ),
-    (lambda: jaxinit.he_normal("in"), TypeError, "in_axis='in' is neither an integer"),
-    (lambda: jaxinit.he_normal(0.5), TypeError, "in_axis=0.5 is neither an integer"),
+    (lambda: untyped.he_normal("in"), TypeError, "in_axis='in' is neither an integer"),
+    (lambda: untyped.he_normal(0.5), TypeError, "in_axis=0.5 is neither an integer"),
     (lambda: jaxinit.he_normal(axis=0), TypeError, "unexpected keyword argument 'axis'"),  # type: ignore[call-arg]
     (lambda: jaxinit.constant({}), TypeError, "value={} is a dict"),  # type: ignore[arg-type]
 ]

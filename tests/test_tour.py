@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]\d+)?%?")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: Any) -> Any:
     """Status, stdout, stderr and figure of one quick run."""
     path = tmp_path_factory.mktemp("tour") / "figure.png"
     out, err = io.StringIO(), io.StringIO()
@@ -40,7 +41,7 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def rows():
+def rows() -> Any:
     """The rows of a second run with the same settings."""
     seen = []
     table = experiment(SETTINGS, lambda network, share: seen.append((network, share)))
@@ -49,12 +50,12 @@ def rows():
 
 
 @pytest.fixture
-def untrained(monkeypatch, rows):
+def untrained(monkeypatch: Any, rows: Any) -> Any:
     """Commands that print the rows of the fixture without a new training."""
     monkeypatch.setattr(cli, "_train", lambda settings: list(rows.values()))
 
 
-def test_a_run_succeeds_and_draws(run):
+def test_a_run_succeeds_and_draws(run: Any) -> None:
     status, out, err, path = run
     assert status == 0
     assert "\x1b" not in out + err
@@ -66,19 +67,19 @@ def test_a_run_succeeds_and_draws(run):
     assert 0.02 < np.mean(pixels[..., :3].min(axis=-1) < 0.9) < 0.5
 
 
-def test_the_same_seed_prints_the_same_rows(run, rows):
+def test_the_same_seed_prints_the_same_rows(run: Any, rows: Any) -> None:
     lines = [re.split(r"\s{2,}", line.strip()) for line in run[1].splitlines()]
     printed = [tuple(line) for line in lines if line[0] in LABELS]
     assert printed == [(*cells(row), verdict(row)) for row in rows.values()]
     assert len(printed) == len(NETWORKS) * len(STARTS)
 
 
-def test_labels_are_the_calls():
+def test_labels_are_the_calls() -> None:
     for label, init in STARTS:
         assert eval(label, {**vars(jaxinit), "sqrt": math.sqrt}) == init
 
 
-def test_symmetric_starts_stay_at_the_uniform_guess(rows):
+def test_symmetric_starts_stay_at_the_uniform_guess(rows: Any) -> None:
     for network in NETWORKS:
         for label in ("zeros", "constant(0.01)"):
             row = rows[network, label]
@@ -87,7 +88,7 @@ def test_symmetric_starts_stay_at_the_uniform_guess(rows):
             assert row.accuracy < 0.3
 
 
-def test_the_derived_start_trains_its_network(rows):
+def test_the_derived_start_trains_its_network(rows: Any) -> None:
     for network, label in (
         ("ReLU", "he_normal()"),
         ("tanh", "glorot_uniform()"),
@@ -105,15 +106,15 @@ def test_the_derived_start_trains_its_network(rows):
     assert rows["tanh", "normal(1.0)"].backward_ratio > 100
 
 
-def _measure(net, inputs, labels):
+def _measure(net: Any, inputs: Any, labels: Any) -> Any:
     return jax.device_get(jax.jit(signals)(net, inputs, labels, 0))
 
 
-def test_signals_are_those_of_the_plain_recursion():
+def test_signals_are_those_of_the_plain_recursion() -> None:
     net = start(jaxinit.he_normal(), jax.random.key(1), depth=2)
     inputs, labels = jax.random.normal(jax.random.key(2), (5, 64)), jnp.arange(5)
 
-    def loss(z, kernels):
+    def loss(z: Any, kernels: Any) -> Any:
         for kernel in (*kernels, net.head):
             z = jax.nn.relu(z) @ kernel
         return -jnp.mean(jax.nn.log_softmax(z)[jnp.arange(5), labels])
@@ -127,7 +128,7 @@ def test_signals_are_those_of_the_plain_recursion():
         assert measured.loss == pytest.approx(float(value), rel=1e-5)
 
 
-def test_dead_units_and_twins_are_counted_one_by_one():
+def test_dead_units_and_twins_are_counted_one_by_one() -> None:
     net = start(jaxinit.orthogonal(), jax.random.key(1), depth=2)
     inputs, labels = jax.random.normal(jax.random.key(2), (100, 64)), jnp.arange(100) % 10
     plain = _measure(net, inputs, labels)
@@ -145,7 +146,7 @@ def test_dead_units_and_twins_are_counted_one_by_one():
     assert _measure(parting, inputs, labels).twins == 0
 
 
-def _row(signal, gradient, dead, twins, accuracy, diverged):
+def _row(signal: Any, gradient: Any, dead: Any, twins: Any, accuracy: Any, diverged: Any) -> Any:
     return Row(
         network="ReLU",
         start="he_normal()",
@@ -165,7 +166,7 @@ shares = st.floats(0.0, 1.0)
 
 
 @given(st.builds(_row, sizes, sizes, shares, shares, shares, st.integers(0, 7)))
-def test_a_verdict_cannot_contradict_its_row(row):
+def test_a_verdict_cannot_contradict_its_row(row: Any) -> None:
     said = verdict(row)
     shown = {*cells(row), str(len(row.forward)), str(row.diverged), f"{RATIO:.0f}"}
     quoted = set(NUMBER.findall(said))
@@ -189,7 +190,7 @@ def test_a_verdict_cannot_contradict_its_row(row):
         assert (f"{name} grows {ratio_text(ratio)}-fold" in said) == (large and not mute)
 
 
-def test_narrow_terminals_get_the_sentences_under_the_numbers(rows):
+def test_narrow_terminals_get_the_sentences_under_the_numbers(rows: Any) -> None:
     from rich.console import Console
 
     console = Console(width=80, file=io.StringIO())
@@ -203,9 +204,14 @@ def test_narrow_terminals_get_the_sentences_under_the_numbers(rows):
     assert " ".join(verdict(row).split()) in " ".join(text.get().split())
 
 
-def test_quick_leaves_what_was_asked_for(monkeypatch, tmp_path, rows):
+def test_quick_leaves_what_was_asked_for(monkeypatch: Any, tmp_path: Any, rows: Any) -> None:
     asked = []
-    monkeypatch.setattr(cli, "_train", lambda given: asked.append(given) or list(rows.values()))
+
+    def train(given: Settings) -> list[Any]:
+        asked.append(given)
+        return list(rows.values())
+
+    monkeypatch.setattr(cli, "_train", train)
     out = ["--out", str(tmp_path / "figure.png")]
     for more in ([], ["--quick"], ["--quick", "--depth", "3", "--seed", "9"]):
         assert cli.main(["tour", *out, *more]) == 0
@@ -227,7 +233,7 @@ def test_quick_leaves_what_was_asked_for(monkeypatch, tmp_path, rows):
         ("--out", "figure.pdf", "a name that ends in .png"),
     ],
 )
-def test_bad_arguments(capsys, argument, value, allowed):
+def test_bad_arguments(capsys: Any, argument: Any, value: Any, allowed: Any) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(["tour", f"{argument}={value}"])
     assert stop.value.code == 2
@@ -236,7 +242,7 @@ def test_bad_arguments(capsys, argument, value, allowed):
     assert f"argument {argument}: got '{value}', allowed is {allowed}" in said
 
 
-def test_no_command_is_an_error_and_help_needs_no_extra(monkeypatch, capsys):
+def test_no_command_is_an_error_and_help_needs_no_extra(monkeypatch: Any, capsys: Any) -> None:
     for package in cli.EXTRA:
         monkeypatch.setitem(sys.modules, package, None)
     for arguments, status in ((), 2), (("--help",), 0), (("--version",), 0), (("tour", "-h"), 0):
@@ -247,14 +253,16 @@ def test_no_command_is_an_error_and_help_needs_no_extra(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("package", cli.EXTRA)
-def test_a_missing_extra_is_named(monkeypatch, capsys, package):
+def test_a_missing_extra_is_named(monkeypatch: Any, capsys: Any, package: Any) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     assert cli.main(["tour"]) == 1
     said = f'jaxinit tour: error: {package} is not installed: pip install "jaxinit[tour]"\n'
     assert capsys.readouterr() == ("", said)
 
 
-def test_a_path_that_cannot_be_written_fails_before_training(monkeypatch, capsys, tmp_path):
+def test_a_path_that_cannot_be_written_fails_before_training(
+    monkeypatch: Any, capsys: Any, tmp_path: Any
+) -> None:
     monkeypatch.setattr(cli, "_train", lambda settings: pytest.fail("trained first"))
     (tmp_path / "file").touch()
     (tmp_path / "folder.png").mkdir()
@@ -270,8 +278,10 @@ def test_a_path_that_cannot_be_written_fails_before_training(monkeypatch, capsys
 
 
 @pytest.mark.parametrize("before", [None, b"an older figure"])
-def test_ctrl_c_leaves_no_partial_figure(monkeypatch, capsys, tmp_path, before):
-    def interrupted(settings):
+def test_ctrl_c_leaves_no_partial_figure(
+    monkeypatch: Any, capsys: Any, tmp_path: Any, before: Any
+) -> None:
+    def interrupted(settings: Any) -> Any:
         raise KeyboardInterrupt
 
     path = tmp_path / "figure.png"
@@ -283,7 +293,9 @@ def test_ctrl_c_leaves_no_partial_figure(monkeypatch, capsys, tmp_path, before):
     assert [file.read_bytes() for file in tmp_path.iterdir()] == ([before] if before else [])
 
 
-def test_a_closed_pipe_is_no_traceback(untrained, monkeypatch, capsys, tmp_path):
+def test_a_closed_pipe_is_no_traceback(
+    untrained: Any, monkeypatch: Any, capsys: Any, tmp_path: Any
+) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:

@@ -59,6 +59,14 @@ ROWS = (
 )
 
 
+def report(compiled: jax.stages.Compiled) -> tuple[Any, list[str]]:
+    """Memory figures, and the collectives in the program."""
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    if memory is None or text is None:
+        sys.exit("the compiler reports no memory figures or no program text")
+    return memory, sorted(set(COLLECTIVE.findall(text)))
+
+
 def check(row: Row, mesh: Mesh) -> None:
     sharding = NamedSharding(mesh, row.spec)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -70,11 +78,10 @@ def check(row: Row, mesh: Mesh) -> None:
     if not found.is_equivalent_to(sharding, len(row.shape)):
         sys.exit(f"{name}: the output has sharding {found}, not {sharding}")
     shard = np.dtype(row.dtype).itemsize * int(np.prod(sharding.shard_shape(row.shape)))
-    memory = compiled.memory_analysis()
+    memory, collectives = report(compiled)
     if memory.output_size_in_bytes != shard:
         sys.exit(f"{name}: a device returns {memory.output_size_in_bytes} bytes, not {shard}")
     ratio = memory.temp_size_in_bytes / shard
-    collectives = sorted(set(COLLECTIVE.findall(compiled.as_text())))
     print(f"{name}: temporary {ratio:.2%} of the shard, output {found.spec}, {collectives}")
     if row.elementwise and not ratio < MOST_TEMPORARY:
         sys.exit(f"{name}: temporary memory is {ratio:.2%} of the shard")
@@ -88,9 +95,10 @@ def check_the_checks(mesh: Mesh) -> None:
     x = jax.ShapeDtypeStruct((16384, 16384), "float32", sharding=split)
     # Rows of x against all rows of x, twice: the product in between has to be kept.
     square = jax.jit(lambda x: (x @ x) @ x, out_shardings=split).lower(x).compile()
-    if not COLLECTIVE.search(square.as_text()):
+    memory, collectives = report(square)
+    if not collectives:
         sys.exit("a product with a split matrix has no collective: the pattern misses them")
-    temporary, shard = square.memory_analysis().temp_size_in_bytes, 4 * x.size // mesh.size
+    temporary, shard = memory.temp_size_in_bytes, 4 * x.size // mesh.size
     print(f"a program that keeps a temporary: {temporary / shard:.2%} of the shard")
     if temporary < MOST_TEMPORARY * shard:
         sys.exit("a product kept for later takes no temporary memory: the figure means nothing")

@@ -1,0 +1,81 @@
+"""Values depend on the key, the shape and the initializer: recorded once, asserted ever after.
+
+`python tests/test_golden.py` prints the table anew; a change of it is a breaking change.
+"""
+
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxinit
+
+KEY = np.array([0x243F6A88, 0x85A308D3], np.uint32)
+ELEMENTWISE = (
+    jaxinit.uniform(0.4),
+    jaxinit.normal(0.02),
+    jaxinit.truncated_normal(0.5, None, -0.5, 3.0),
+    jaxinit.variance_scaling(1.5, "fan_avg", "normal"),
+    jaxinit.glorot_normal(),
+    jaxinit.glorot_uniform(),
+    jaxinit.he_normal(),
+    jaxinit.he_uniform(),
+    jaxinit.lecun_normal(),
+    jaxinit.lecun_uniform(),
+)
+STRUCTURED = (jaxinit.orthogonal(), jaxinit.orthogonal(0.5, 0))
+
+
+def checksum(init: jaxinit.Bound) -> str:
+    """Of the bytes of a float32, a bfloat16 and a three-axis draw."""
+    digest = hashlib.sha256()
+    for shape, dtype in (((64, 48), jnp.float32), ((31, 17), jnp.bfloat16), ((3, 5, 7), None)):
+        digest.update(np.asarray(init(KEY, shape, dtype)).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def corner(init: jaxinit.Bound) -> list[float]:
+    """Four entries of a matrix that takes several blocks of reflections."""
+    q = np.asarray(init(KEY, (150, 140)))
+    return [round(float(x), 5) for x in (q[0, 0], q[-1, -1], q[70, 3], q[3, 70])]
+
+
+CHECKSUMS: dict[str, str] = {
+    "uniform(scale=0.4)": "c49bdfc24b6ae7dd",
+    "normal(stddev=0.02)": "51c148e420683803",
+    "truncated_normal(stddev=0.5, dtype=None, lower=-0.5, upper=3.0)": "0dbefe8f9fbd6d42",
+    "glorot_normal()": "834efa3530649b5b",
+    "glorot_uniform()": "40be445149a26753",
+    "he_normal()": "d07d4dde3378c5cf",
+    "he_uniform()": "2ce886975d485234",
+    "lecun_normal()": "aed766fc2724d7cd",
+    "lecun_uniform()": "309eae4bcbf56f3b",
+}
+CORNERS: dict[str, list[float]] = {
+    "orthogonal()": [-0.05529, 0.0387, -0.1196, -0.05255],
+    "orthogonal(scale=0.5, column_axis=0)": [-0.02765, 0.01935, -0.0598, -0.02627],
+}
+
+
+@pytest.mark.parametrize("init", ELEMENTWISE, ids=repr)
+def test_elementwise(init: jaxinit.Bound) -> None:
+    assert checksum(init) == CHECKSUMS[repr(init)]
+
+
+@pytest.mark.parametrize("init", STRUCTURED, ids=repr)
+def test_structured(init: jaxinit.Bound) -> None:
+    np.testing.assert_allclose(corner(init), CORNERS[repr(init)], rtol=0, atol=2e-5)
+
+
+def test_legacy_and_typed_keys_agree() -> None:
+    typed = jax.random.wrap_key_data(jnp.asarray(KEY))
+    assert (jaxinit.normal()(typed, (5,)) == jaxinit.normal()(KEY, (5,))).all()
+
+
+if __name__ == "__main__":
+    for init in ELEMENTWISE:
+        print(f'    "{init!r}": "{checksum(init)}",')
+    for init in STRUCTURED:
+        print(f'    "{init!r}": {corner(init)},')
