@@ -130,6 +130,11 @@ def check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
         TypeError: if it is no dtype, or none that can hold weights.
         ValueError: if it needs `jax_enable_x64`.
     """
+    return _checked_dtype(dtype, _CONFIG.jax_enable_x64)
+
+
+@functools.lru_cache(maxsize=256)
+def _checked_dtype(dtype: Any, x64: bool) -> np.dtype[Any]:
     if dtype is None or dtype in (float, int, complex):
         return np.dtype(jnp.result_type(float if dtype is None else dtype))
     try:
@@ -145,7 +150,7 @@ def check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
             "float8_e4m3fn or another signed dtype"
         )
     bits = found.itemsize * (4 if found.kind == "c" else 8)
-    if bits > 32 and not _CONFIG.jax_enable_x64:
+    if bits > 32 and not x64:
         raise ValueError(
             f"dtype={found} needs 64-bit arithmetic: set JAX_ENABLE_X64=1 or "
             'jax.config.update("jax_enable_x64", True) before the first computation'
@@ -176,7 +181,7 @@ def check_key(key: Any) -> Any:
     if not isinstance(key, Array | np.ndarray):
         hint = ": call the stream to get one" if callable(key) else ""
         raise TypeError(f"key={key!r} is a {type(key).__name__}, not a JAX key{hint}")
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if _is_key_type(key.dtype):
         words: tuple[int, ...] = ()
     elif key.dtype == np.uint32:
         words = _legacy_shape(_CONFIG.jax_default_prng_impl)
@@ -195,6 +200,11 @@ def check_key(key: Any) -> Any:
         f"key is a batch of keys, shape {key.shape[: key.ndim - len(words)]}: an initializer takes "
         "one; use jax.vmap over the keys, or jax.random.split(key)[i]"
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _is_key_type(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 @functools.cache

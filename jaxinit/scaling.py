@@ -86,9 +86,8 @@ def _scaled(spec: Spec, scale: ArrayLike, mode: str, distribution: str, axes: Ax
             return sample(random.disk, stddev)
         return sample(random.symmetric_uniform, random.sqrt(variance * random.scalar(3, real)))
     if is_complex:
-        return sample(random.truncated_circular, stddev / random.scalar(_TRUNCATED_RMS, real), 2)
-    wider = stddev / random.scalar(_TRUNCATED_STD, real)
-    return sample(random.truncated_normal, wider, *random.truncation(-2, 2, real))
+        return sample(random.truncated_circular, stddev / random.scalar(_TRUNCATED_RMS, real))
+    return sample(random.truncated_normal, stddev / random.scalar(_TRUNCATED_STD, real))
 
 
 @initializer
