@@ -37,7 +37,8 @@ def orthogonal(
 
     Every axis but column_axis and batch_axis is flattened into the rows. Complex matrices are
     unitary. Each slice along batch_axis is a matrix of its own. A sharded matrix is computed
-    where it is kept, with no communication if one of its axes is split.
+    where it is kept: without communication if its short axis is split, or either axis of a nearly
+    square one, else with sums over blocks of 64 columns.
 
     Args:
         scale: factor.

@@ -46,6 +46,7 @@ CHECKSUMS: dict[str, str] = {
     "uniform(scale=0.4)": "c49bdfc24b6ae7dd",
     "normal(stddev=0.02)": "51c148e420683803",
     "truncated_normal(stddev=0.5, dtype=None, lower=-0.5, upper=3.0)": "0dbefe8f9fbd6d42",
+    "variance_scaling(scale=1.5, mode='fan_avg', distribution='normal')": "ba6c2fa655c2eec5",
     "glorot_normal()": "834efa3530649b5b",
     "glorot_uniform()": "40be445149a26753",
     "he_normal()": "d07d4dde3378c5cf",

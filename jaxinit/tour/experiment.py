@@ -74,7 +74,11 @@ class Row:
         return _ratio(self.backward[0], self.backward[-1])
 
 
-def experiment(settings: Settings, progress: Progress) -> list[Row]:
+def unheard(network: str, share: float) -> None:
+    """Progress that nobody watches."""
+
+
+def experiment(settings: Settings, progress: Progress = unheard) -> list[Row]:
     """The rows of a tour: all starts of one network, then of the next.
 
     Every start has the same split of the digits, the same batches and the same key; a start's
