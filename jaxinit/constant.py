@@ -18,9 +18,7 @@ def _full(shape: tuple[int, ...], dtype: np.dtype[Any], value: Array) -> Array:
 
 
 @initializer
-def constant(
-    spec: Spec, value: ArrayLike | Sequence[Any], dtype: DTypeLike | None = None
-) -> Draw:
+def constant(spec: Spec, value: ArrayLike | Sequence[Any], dtype: DTypeLike | None = None) -> Draw:
     """The same value everywhere, or an array of values: W = value.
 
     Args:

@@ -150,13 +150,12 @@ def _by_columns(
         top = 0 if rows_split else start * BLOCK
         left = 0 if columns_split else start * BLOCK
 
-        def apply(i: Array, q: Array, stop: int = stop, top: int = top, left: int = left) -> Array:
+        def apply(i: Array, tail: Array, stop: int = stop, top: int = top) -> Array:
             v, t = _reflections(key, stop - 1 - i, shape, top, dtype)
-            tail = q[:, top:, left:]
-            tail = tail - _matmul(v, _matmul(t, _matmul(_adjoint(v), tail)))
-            return lax.dynamic_update_slice(q, tail, (0, top, left))
+            return tail - _matmul(v, _matmul(t, _matmul(_adjoint(v), tail)))
 
-        q = lax.fori_loop(0, stop - start, apply, q)
+        tail = lax.fori_loop(0, stop - start, apply, q[:, top:, left:])
+        q = lax.dynamic_update_slice(q, tail, (0, top, left))
     return q
 
 
@@ -167,13 +166,12 @@ def _by_rows(key: Array, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> A
     for start, stop in _stages(m):
         left = start * BLOCK
 
-        def apply(i: Array, q: Array, start: int = start, left: int = left) -> Array:
+        def apply(i: Array, tail: Array, start: int = start, left: int = left) -> Array:
             v, t = _reflections(key, start + i, shape, left, dtype)
-            tail = q[:, :, left:]
-            tail = tail - _matmul(_matmul(_matmul(tail, v), t), _adjoint(v))
-            return lax.dynamic_update_slice(q, tail, (0, 0, left))
+            return tail - _matmul(_matmul(_matmul(tail, v), t), _adjoint(v))
 
-        q = lax.fori_loop(0, stop - start, apply, q)
+        tail = lax.fori_loop(0, stop - start, apply, q[:, :, left:])
+        q = lax.dynamic_update_slice(q, tail, (0, 0, left))
     return q
 
 

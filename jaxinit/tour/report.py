@@ -13,6 +13,7 @@ from jaxinit.tour.network import NETWORKS
 from jaxinit.tour.training import LEARNING_RATE, MOMENTUM
 from jaxinit.tour.verdict import failed, learned, ratio_text, share_text, verdict
 
+CHANCE = f"log {CLASSES} = {math.log(CLASSES):.3f}"
 HEADINGS = ("start", "loss", "forward", "backward", "dead", "twins", "accuracy")
 # Narrower terminals get the sentences under the numbers.
 ONE_TABLE = 180
@@ -32,7 +33,8 @@ def report(rows: list[Row], settings: Settings, width: int) -> RenderableType:
     parts: list[RenderableType] = [_heading(settings)]
     for network in NETWORKS:
         part = [row for row in rows if row.network == network]
-        parts += [Text(f"\n{network} network", style="bold"), *_tables(part, width >= ONE_TABLE)]
+        title = Text.assemble((f"\n{network} network", "bold"), f"   a guess has loss {CHANCE}")
+        parts += [title, *_tables(part, width >= ONE_TABLE)]
     return Group(*parts, _legend(settings))
 
 
@@ -90,7 +92,7 @@ def _legend(settings: Settings) -> Table:
     legend = Table.grid(padding=(0, 2))
     for name, meaning in (
         ("", ""),
-        ("loss", f"before training; log {CLASSES} = {math.log(CLASSES):.3f} is a uniform guess"),
+        ("loss", f"before training; a uniform guess has {CHANCE}"),
         ("forward", "rms of the units' outputs before training, last hidden layer over first"),
         ("backward", "rms of the loss's gradient by the units' inputs, first over last"),
         ("dead", f"hidden units whose gradient is 0 on all {settings.measured} digits measured"),
