@@ -130,7 +130,8 @@ def check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
         TypeError: if it is no dtype, or none that can hold weights.
         ValueError: if it needs `jax_enable_x64`.
     """
-    return _checked_dtype(dtype, _CONFIG.jax_enable_x64)
+    asked: Any = dtype
+    return _checked_dtype(asked, _CONFIG.jax_enable_x64)
 
 
 @functools.lru_cache(maxsize=256)
