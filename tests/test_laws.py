@@ -196,7 +196,7 @@ def test_unitary_is_haar() -> None:
 @pytest.mark.parametrize("spatial", [1, 2, 3])
 @pytest.mark.parametrize("column_axis", [-1, -2])
 def test_delta_orthogonal_is_an_isometry(spatial: int, column_axis: int) -> None:
-    kernel = jaxinit.delta_orthogonal(1.0, column_axis)(KEY, (3,) * spatial + (8, 12))
+    kernel = jaxinit.delta_orthogonal(1.0, column_axis)(KEY, (*(3, 4, 2)[:spatial], 8, 12))
     x = jax.random.normal(KEY, (2, *(5,) * spatial, 8))
     axes = "WHD"[:spatial]
     numbers = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
@@ -206,12 +206,16 @@ def test_delta_orthogonal_is_an_isometry(spatial: int, column_axis: int) -> None
     assert jnp.count_nonzero(kernel) == 8 * 12
 
 
-def test_identity_passes_its_input_on() -> None:
+@pytest.mark.parametrize("taps", [(3, 3), (1, 5), (4, 2)], ids=str)
+def test_identity_passes_its_input_on(taps: tuple[int, int]) -> None:
     x = jax.random.normal(KEY, (2, 5, 5, 8))
-    kernel = jaxinit.identity()(KEY, (3, 3, 8, 8))
+    kernel = jaxinit.identity()(KEY, (*taps, 8, 8))
     numbers = ("NHWC", "HWIO", "NHWC")
     y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
     chex.assert_trees_all_equal(x, y)
+
+
+def test_identity_of_matrices() -> None:
     np.testing.assert_array_equal(jaxinit.identity(2.0)(KEY, (3, 5)), 2 * np.eye(3, 5))
     stack = jaxinit.identity(in_axis=1, out_axis=2, batch_axis=0)(KEY, (4, 3, 3))
     np.testing.assert_array_equal(stack, np.broadcast_to(np.eye(3), (4, 3, 3)))
