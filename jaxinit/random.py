@@ -166,14 +166,17 @@ def normal(
     1.0
     """
     if jnp.issubdtype(dtype, jnp.complexfloating):
+        # A component has half the variance: its factor, √2 stddev/√2, is stddev itself.
         real = _real(dtype)
-        key_re, key_im = jax.random.split(key)
-        component = scalar(stddev, real) * np.asarray(np.sqrt(0.5), real)
-        re, im = (normal(k, shape, real, component) for k in (key_re, key_im))
-        return lax.complex(re, im)
+        re, im = (_erf_inv_uniform(k, shape, real) for k in jax.random.split(key))
+        return lax.complex(scalar(stddev, real) * re, scalar(stddev, real) * im)
+    scale = np.asarray(np.sqrt(2), dtype) * scalar(stddev, dtype)
+    return scale * _erf_inv_uniform(key, shape, dtype)
+
+
+def _erf_inv_uniform(key: ArrayLike, shape: Sequence[int], dtype: DTypeLike) -> Array:
     lowest = np.nextafter(np.asarray(-1, dtype), np.asarray(0, dtype), dtype=dtype)
-    u = uniform(key, shape, dtype, lowest, 1)
-    return (np.asarray(np.sqrt(2), dtype) * scalar(stddev, dtype)) * erf_inv(u)
+    return erf_inv(uniform(key, shape, dtype, lowest, 1))
 
 
 def symmetric_uniform(

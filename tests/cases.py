@@ -93,7 +93,7 @@ NARROW = [
     *(
         getattr(jnp, name)
         for name in sorted(vars(jnp))
-        if name.startswith(("float8_", "float6_", "float4_")) and name != "float8_e8m0fnu"
+        if name.startswith(("float8_", "float4_")) and name != "float8_e8m0fnu"
     ),
 ]
 
