@@ -84,14 +84,14 @@ def _log(y: Array) -> Array:
     return ((x - _f32(0.5) * x2) + p) + exponent * _f32(_LOG2_HIGH)
 
 
-def _log1p(x: Array) -> Array:
-    """log(1 + x) of a float32 in (-1, 0]."""
+def _log1p_near_zero(x: Array) -> Array:
+    """log(1 + x) of a float32 in (1 - √2, 0]."""
     x2 = x * x
     cubic = (x * x2) * (_polynomial(x, _LOG1P_P) / _polynomial(x, _LOG1P_Q))
     # The cubic is never positive. Saying so keeps the compiler from contracting its
     # last product into the subtraction, which would change the rounding.
     cubic = jnp.minimum(cubic, _f32(0))
-    return jnp.where(x > _f32(1 - np.sqrt(2)), x + (cubic - _f32(0.5) * x2), _log(x + _f32(1)))
+    return x + (cubic - _f32(0.5) * x2)
 
 
 @jax.custom_jvp
@@ -107,9 +107,11 @@ def erf_inv(u: Array) -> Array:
     """
     if u.dtype != jnp.float32:
         return lax.erf_inv(u)
-    w = -_log1p(-(u * u))
+    x = -(u * u)
+    far = -_log(x + _f32(1))
+    w = jnp.where(x > _f32(1 - np.sqrt(2)), -_log1p_near_zero(x), far)
     central = _polynomial(w - _f32(2.5), _CENTRAL)
-    tail = _polynomial(jnp.sqrt(w) - _f32(3), _TAIL)
+    tail = _polynomial(jnp.sqrt(far) - _f32(3), _TAIL)  # not of w: it need not wait for w
     return jnp.where(w < _f32(5), central, tail) * u
 
 

@@ -209,10 +209,7 @@ def truncated_normal(
     shape: Sequence[int] = (),
     dtype: DTypeLike = jnp.float32,
     stddev: ArrayLike = 1.0,
-    erf_low: ArrayLike | None = None,
-    erf_high: ArrayLike | None = None,
-    lowest: ArrayLike | None = None,
-    highest: ArrayLike | None = None,
+    *bounds: ArrayLike,
 ) -> Array:
     """Samples stddev z, with z normal between two bounds that `truncation` prepares.
 
@@ -221,10 +218,7 @@ def truncated_normal(
         shape: of the result.
         dtype: float32 or float64.
         stddev: standard deviation before truncation.
-        erf_low: erf(lower/√2); these four are `truncation(-2, 2)` unless given.
-        erf_high: erf(upper/√2).
-        lowest: least number above lower.
-        highest: greatest number below upper.
+        *bounds: the four numbers of `truncation`; those of (-2, 2) unless given.
 
     Returns:
         An array, equal to that of `jax.random.truncated_normal` times stddev.
@@ -236,8 +230,7 @@ def truncated_normal(
     >>> bool((x > 0).all() & (x < 1).all())
     True
     """
-    if erf_low is None or erf_high is None or lowest is None or highest is None:
-        erf_low, erf_high, lowest, highest = truncation(-2, 2, dtype)
+    erf_low, erf_high, lowest, highest = bounds or truncation(-2, 2, dtype)
     z = np.asarray(np.sqrt(2), dtype) * erf_inv(uniform(key, shape, dtype, erf_low, erf_high))
     return jnp.clip(z, lowest, highest) * scalar(stddev, dtype)
 
