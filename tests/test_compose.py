@@ -329,12 +329,15 @@ def test_a_unit_excites_or_inhibits(excitatory: float, rows: int) -> None:
 
 # Statistics
 
-SLICES = [(None, (30, 40)), (0, (30, 40)), (-1, (30, 40)), ((0, 1, 2), (3, 3, 40, 6))]
-BARE = [jnp.float32, jnp.complex64]
+SLICES = [
+    (None, (30, 40), jnp.float32),
+    (0, (30, 40), jnp.float32),
+    (-1, (30, 40), jnp.complex64),
+    ((0, 1, 2), (3, 3, 40, 6), jnp.float32),
+]
 
 
-@pytest.mark.parametrize("dtype", BARE, ids=str)
-@pytest.mark.parametrize(("axis", "shape"), SLICES, ids=str)
+@pytest.mark.parametrize(("axis", "shape", "dtype"), SLICES, ids=range(4))
 def test_moments_are_exact(axis: Any, shape: tuple[int, ...], dtype: Any) -> None:
     tiny = NORMAL * 2.0**-70  # whose squares are no float32
     for init in (NORMAL, tiny, NORMAL + jaxinit.constant(2.0)):
@@ -410,7 +413,7 @@ def test_the_largest_singular_value_whatever_the_others(name: str, columns: int)
         assert abs(np.linalg.norm(w @ x) / 3 - 1) > 3e-5
 
 
-@pytest.mark.parametrize("dtype", BARE, ids=str)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64], ids=str)
 def test_spectral_norms_of_kernels(dtype: Any) -> None:
     conv = jaxinit.spectral_normalized(NORMAL, 0.5)(KEY, (3, 3, 8, 20), dtype)
     np.testing.assert_allclose(np.linalg.norm(wide(conv).reshape(72, 20), 2), 0.5, rtol=1e-5)
@@ -540,8 +543,8 @@ def test_constants_never_touch_the_key(make: Any) -> None:
 @pytest.mark.parametrize("make", COMBINATORS + RANDOM, ids=lambda make: repr(make(jaxinit.ones)))
 def test_any_callable_will_do(make: Any) -> None:
     sharding = NamedSharding(mesh(AxisType.Auto, 4, 2), P("a", "b"))
-    theirs = jax.nn.initializers.normal(1.0)
-    for init in (foreign, jax.jit(theirs, static_argnums=(1, 2)), theirs):
+    theirs = jax.jit(jax.nn.initializers.normal(1.0), static_argnums=(1, 2))
+    for init in (foreign, theirs):
         found = make(init)(KEY, (8, 8), jnp.float32)
         sharded = make(init)(KEY, (8, 8), jnp.float32, sharding)
         assert sharded.sharding == sharding
@@ -580,7 +583,7 @@ def compiled(init: Any, shape: tuple[int, ...], sharding: Any) -> tuple[Any, str
     return drawn.memory_analysis(), drawn.as_text() or ""
 
 
-@pytest.mark.parametrize("spec", [None, P("a", "b"), P(None, ("a", "b"))], ids=str)
+@pytest.mark.parametrize("spec", [None, P(None, ("a", "b"))], ids=str)
 @pytest.mark.parametrize("make", FUSED, ids=lambda make: repr(make(jaxinit.ones)))
 def test_nothing_is_kept_but_the_result(make: Any, spec: Any) -> None:
     """One kernel, no temporary, and no device works for another: 3 blocks on 8 devices too."""
