@@ -7,6 +7,7 @@ from typing import (
     Annotated,
     Any,
     Concatenate,
+    Generic,
     ParamSpec,
     Protocol,
     TypeAlias,
@@ -26,6 +27,7 @@ from jaxinit._draw import Draw, Part, Spec, run, sample
 from jaxinit.sharding import OutSharding, label, resolve
 
 P = ParamSpec("P")
+_STARRED, _REST = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 
 
 @runtime_checkable
@@ -239,7 +241,7 @@ def _plan(
 _cached_plan = functools.lru_cache(maxsize=4096)(_plan)
 
 
-def initializer(function: Callable[Concatenate[Spec, P], Draw]) -> Callable[P, Bound]:
+def initializer(function: Callable[Concatenate[Spec, P], Draw]) -> "Factory[P]":
     """The factory of an initializer, from a function that says what to draw.
 
     The function takes a `Spec` and the factory's own parameters, and returns the `sample` or
@@ -264,40 +266,68 @@ def initializer(function: Callable[Concatenate[Spec, P], Draw]) -> Callable[P, B
     >>> cauchy(0.1)(jax.random.key(0), (2, 3), "bfloat16").dtype
     dtype(bfloat16)
     """
-    full = inspect.signature(function)
-    parameters = tuple(full.parameters.values())[1:]
-    signature = full.replace(parameters=parameters, return_annotation=Initializer)
-    annotations = {p.name: p.annotation for p in parameters}
-    rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
-    starred = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+    return Factory(function)
 
-    @functools.wraps(function)
-    def factory(*args: P.args, **kwargs: P.kwargs) -> Bound:
-        bound = signature.bind(*args, **kwargs)
+
+class Factory(Generic[P]):
+    """A function of the parameters of a law that returns the bound initializer.
+
+    Args:
+        function: from a spec and the parameters to a draw.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, function: Callable[Concatenate[Spec, P], Draw]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    @functools.cached_property
+    def __signature__(self) -> inspect.Signature:  # a cached one: hundreds would slow the import
+        full = inspect.signature(self._function)
+        parameters = tuple(full.parameters.values())[1:]
+        return full.replace(parameters=parameters, return_annotation=Initializer)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Bound:
+        """The initializer of these arguments, checked."""
+        parameters = self.__signature__.parameters
+        starred, rest = self._variadic
+        bound = self.__signature__.bind(*args, **kwargs)
         others = dict(sorted(bound.arguments.pop(rest, {}).items()))
         given = (*bound.arguments, *others)
         bound.apply_defaults()
         bound.arguments.pop(rest, None)
 
         def checked(name: str, value: Any) -> Any:
+            annotation = parameters[name if name in parameters else rest].annotation
             if name == starred:
-                return tuple(check_argument(name, v, annotations[name]) for v in value)
-            return check_argument(name, value, annotations.get(name, annotations.get(rest)))
+                return tuple(check_argument(name, v, annotation) for v in value)
+            return check_argument(name, value, annotation)
 
-        values = bound.arguments | others
-        arguments = {name: checked(name, value) for name, value in values.items()}
-        return Bound(factory, function, arguments, given, starred)
+        arguments = {name: checked(name, v) for name, v in (bound.arguments | others).items()}
+        return Bound(self, self._function, arguments, given, starred or None)
 
-    factory.__signature__ = signature  # type: ignore[attr-defined]
-    return factory
+    @functools.cached_property
+    def _variadic(self) -> tuple[str, str]:
+        """The names of `*name` and `**name`, empty where there is none."""
+        kinds = {p.kind: p.name for p in self.__signature__.parameters.values()}
+        return kinds.get(_STARRED, ""), kinds.get(_REST, "")
+
+    def __repr__(self) -> str:
+        empty = inspect.Parameter.empty
+        bare = [p.replace(annotation=empty) for p in self.__signature__.parameters.values()]
+        return f"{self.__qualname__}{inspect.Signature(bare)}"
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
 
 
 def initializer_argument(name: str, value: Any) -> Any:
     """Refuse what is no initializer, such as a factory that was not called."""
     if not callable(value) or inspect.isclass(value):
         raise TypeError(f"{name}={value!r} is not an initializer: pass he_normal(), say")
-    signature = getattr(value, "__signature__", None)
-    if isinstance(signature, inspect.Signature) and signature.return_annotation is Initializer:
+    if isinstance(value, Factory):
         raise TypeError(f"{name}={value.__name__} is a factory of initializers: call it first")
     return value
 

@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxinit
-from jaxinit._initializer import Bound, Initializer
+from jaxinit._initializer import Bound, Factory, Initializer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -147,7 +148,7 @@ def evaluate(call: str) -> Initializer:
         near = difflib.get_close_matches(getattr(error, "name", None) or "", names, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"{call}: {error}{hint}") from error
-    if inspect.isfunction(value):
+    if isinstance(value, Factory):
         raise ValueError(f"{call} is a factory: write the call, as {call}(...)")
     if not isinstance(value, Initializer):
         raise ValueError(f"{call} is a {type(value).__name__}, not an initializer")
@@ -231,7 +232,8 @@ def figure(init: Initializer, weights: np.ndarray[Any, Any], seed: int) -> "Figu
 def _all() -> Iterator[Entry]:
     for name, value in vars(jaxinit).items():
         factory = value._factory if isinstance(value, Bound) else value
-        made = inspect.isfunction(factory) and inspect.signature(factory).return_annotation
+        called = isinstance(factory, Factory | FunctionType)
+        made = called and inspect.signature(factory).return_annotation
         if made is Initializer:
             yield Entry(name, factory)
 

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 
 import jaxinit
 from jaxinit import Bound, Initializer
+from jaxinit._initializer import Factory
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,8 @@ CASES = (
 def public_initializers() -> Iterator[str]:
     """Names that jaxinit exports for a factory of initializers, or for one."""
     for name, value in vars(jaxinit).items():
-        made = inspect.isfunction(value) and inspect.signature(value).return_annotation
+        called = isinstance(value, Factory | FunctionType)
+        made = called and inspect.signature(value).return_annotation
         if isinstance(value, Bound) or made is Initializer:
             yield name
 

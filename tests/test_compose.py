@@ -1,6 +1,5 @@
 """Initializers made of initializers: each combinator does to a draw what it says, and no more."""
 
-import inspect
 import math
 import pickle
 import re
@@ -17,6 +16,7 @@ from scipy import stats
 
 import jaxinit
 from jaxinit import Axes
+from jaxinit._initializer import Factory
 
 untyped: Any = jaxinit
 KEY = jax.random.key(20261124)
@@ -527,7 +527,7 @@ def test_the_list_is_complete() -> None:
     from jaxinit import compose
 
     names = {make(NORMAL)._factory.__name__ for make in COMBINATORS + RANDOM}
-    factories = {n for n, f in vars(compose).items() if inspect.isfunction(f)} - {"with_axes"}
+    factories = {n for n, f in vars(compose).items() if isinstance(f, Factory)} - {"with_axes"}
     assert names == factories | {"scaled", "added"}
 
 
