@@ -257,6 +257,11 @@ _rows = {_programs(case): case for case in sorted(CASES, key=lambda case: case.n
 PROGRAMS = tuple(case for case in CASES if case in _rows.values())
 
 
+def representative(case: Case) -> Case:
+    """The row of PROGRAMS that stands for a row."""
+    return _rows[_programs(case)]
+
+
 NARROW = [
     jnp.bfloat16,
     jnp.float16,

@@ -68,7 +68,7 @@ def test_shapes(case: Case) -> None:
         chex.assert_shape(case.init(KEY, ()), ())
 
 
-@each_case
+@each_program
 def test_low_precision_is_one_cast_of_the_wide_sample(case: Case) -> None:
     wide = case.init(KEY, case.shape, jnp.float32)
     chex.assert_tree_all_finite(wide)
