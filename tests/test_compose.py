@@ -364,6 +364,8 @@ def test_slices_that_do_not_vary_become_zero() -> None:
     assert (jaxinit.normalized(jaxinit.zeros, 0)(None, (100, 3)) == 0).all()
     spread = jaxinit.standardized(given(1 + 2.0**-20 * np.arange(100)[:, None]))(KEY, (100, 1))
     assert abs(spread.std() - 1) < 1e-6  # small variation is variation
+    rounded = given(1 + 2.0**-23 * (np.arange(100)[:, None] % 2))  # and rounding errors are none
+    assert (jaxinit.standardized(rounded)(KEY, (100, 1)) == 0).all()
 
 
 def test_normalized_normals_are_uniform_on_the_sphere() -> None:
