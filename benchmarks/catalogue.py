@@ -44,12 +44,34 @@ def _stratified(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     return jax.scipy.special.ndtri((_places(first, shape) + u) / shape[0])
 
 
+def _of_uniform(law: Callable[[Any], Any]) -> Draw:
+    """A law of which JAX has no name, as its users write it."""
+    return lambda key, shape, dtype: law(jax.random.uniform(key, shape, dtype))
+
+
+def _softplus_step(u: Any) -> Any:
+    step = jnp.exp(math.log(1e-3) + u * math.log(100))
+    return step + jnp.log(-jnp.expm1(-step))
+
+
+def _mixture(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    first, second = jax.random.split(key)
+    chosen = jax.random.uniform(first, shape, dtype) < 0.25
+    return jnp.where(chosen, jax.random.normal(second, shape, dtype), 0)
+
+
 # JAX's own law that is nearest to each, where it is not the normal.
 NORMAL, UNIFORM = initializers.normal(1.0), initializers.uniform(1.0)
 NEAREST: dict[str, Draw] = {
     "laplace": jax.random.laplace,
     "rademacher": jax.random.rademacher,
     "student_t": lambda key, shape, dtype: jax.random.t(key, 5.0, shape, dtype),
+    "inverse_softplus_step": _of_uniform(_softplus_step),
+    "mamba2_a_log": _of_uniform(lambda u: jnp.log(1 + 15 * u)),
+    "lru_nu": _of_uniform(lambda u: jnp.log(-jnp.log(u) / 2)),
+    "lru_gamma": _of_uniform(lambda u: jnp.log1p(-u) / 2),
+    "lru_theta": _of_uniform(lambda u: jnp.log(2 * math.pi * u)),
+    "mixture": _mixture,
     "sparse": _sparse,
     "sparsified": _sparse,
     "low_discrepancy": _stratified,
