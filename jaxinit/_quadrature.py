@@ -106,7 +106,7 @@ def on_the_line(fn: Callable[[Any], Any], label: str) -> Callable[[Numbers], Num
         y = np.concatenate([evaluate(row) for row in rows])[: z.size]
         wrong = ~np.isfinite(y)
         if wrong.any():
-            i = wrong.argmax()
+            i = int(np.argmax(wrong))
             raise ValueError(
                 f"{label} is {y[i]} at {z.ravel()[i]:.6g}: its moments need it finite on the line"
             )

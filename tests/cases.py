@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxinit
-from jaxinit import Bound, Initializer
+from jaxinit import Bound, Initializer, Spec, part
 from jaxinit._initializer import Factory
 
 
@@ -245,6 +245,24 @@ def public_initializers() -> Iterator[str]:
 def wide_dtypes(case: Case) -> list[Any]:
     """The dtypes in which a law computes, without 64-bit ones."""
     return [jnp.float32, jnp.complex64] if case.complex else [jnp.float32]
+
+
+def _programs(case: Case) -> tuple[Any, ...]:
+    """What is compiled for a row in each dtype: all but its numbers."""
+    specs = (Spec(case.shape, np.dtype(dtype)) for dtype in wide_dtypes(case))
+    return tuple(part(case.init, spec).program for spec in specs)
+
+
+# What is one for all laws is tried in full on these: narrow dtypes, kinds of keys, partitions.
+CORE = ("zeros", "constant", "normal", "uniform", "truncated_normal", "he_normal", "orthogonal")
+# One row a program: what a compiler may change is tried once for laws that differ in numbers alone.
+_rows = {_programs(case): case for case in sorted(CASES, key=lambda case: case.name in CORE)}
+PROGRAMS = tuple(case for case in CASES if case in _rows.values())
+
+
+def representative(case: Case) -> Case:
+    """The row of PROGRAMS that stands for a row."""
+    return _rows[_programs(case)]
 
 
 NARROW = [

@@ -12,6 +12,16 @@ _finished = itertools.count(1)
 _NONE = SimpleNamespace(params={})
 
 
+def _program(item: Any) -> str:
+    """What a row of the case table compiles; empty for a test without a row."""
+    case = getattr(item, "callspec", _NONE).params.get("case")
+    if case is None:
+        return ""
+    from cases import representative
+
+    return str(representative(case))
+
+
 def pytest_runtest_teardown(item: Any, nextitem: Any) -> None:
     """Forget compiled programs now and then: thousands of them slow the collector of garbage."""
     if next(_finished) % 40 == 0:
@@ -21,5 +31,5 @@ def pytest_runtest_teardown(item: Any, nextitem: Any) -> None:
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """All tests of a row of the case table in turn, which share its compiled programs."""
-    items.sort(key=lambda item: str(getattr(item, "callspec", _NONE).params.get("case", "")))
+    """All tests of the rows of the case table that share compiled programs in turn."""
+    items.sort(key=_program)

@@ -156,6 +156,16 @@ LAYERS: dict[str, tuple[Axes | str | None, Callable[[Any], Layer]]] = {
             32,
         ),
     ),
+    "nnx.ConvTranspose": (
+        Axes.conv(spatial=1, stride=3, transposed=True),
+        lambda i: nnx_layer(
+            nnx.ConvTranspose(48, 64, (6,), 3, kernel_init=i, rngs=rngs(), **CIRCULAR), 1, 4, 48
+        ),
+    ),
+    "nnx.Embed": (
+        Axes.embedding(),
+        lambda i: nnx_embed(i),
+    ),
     "nnx.ConvTranspose of a transposed kernel": (
         Axes.conv(spatial=1, transpose_kernel=True, stride=3),
         lambda i: nnx_layer(
@@ -183,17 +193,29 @@ def embed(init: Any) -> Layer:
     return Layer(kernel, apply, x.size)
 
 
-@pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
+def nnx_embed(init: Any) -> Layer:
+    table = nnx.Embed(96, 64, embedding_init=init, rngs=rngs())
+    x = jnp.ones((2, 64))
+
+    def apply(kernel: Any) -> jax.Array:
+        filled = nnx.clone(table)
+        filled.embedding[...] = kernel
+        return filled.attend(x)
+
+    return Layer(table.embedding[...], apply, x.size)
+
+
 @pytest.mark.parametrize("name", LAYERS)
-def test_layers_of_flax_get_the_variance_of_their_fans(name: str, mode: Any) -> None:
+def test_layers_of_flax_get_the_variance_of_their_fans(name: str) -> None:
     """With a kernel and an input of ones, a layer counts its own fans."""
     axes, build = LAYERS[name]
-    layer = build(jaxinit.variance_scaling(1.0, mode, "normal", axes=axes))
-    counts = layer.apply(jnp.ones_like(layer.kernel))
-    fan = float(counts.mean() if mode == "fan_in" else counts.sum() / layer.inputs)
-    error = 4 * math.sqrt(2 / layer.kernel.size)  # four standard errors of a variance
-    assert abs(float(layer.kernel.var()) * fan - 1) < error
+    init = jaxinit.variance_scaling(1.0, "fan_in", "normal", axes=axes)
+    inward, outward = build(init), build(init.replace(mode="fan_out"))
+    counts = inward.apply(jnp.ones_like(inward.kernel))
+    error = 4 * math.sqrt(2 / inward.kernel.size)  # four standard errors of a variance
     assert error < 0.2  # so that a fan that is off by a quarter is seen
+    for layer, fan in ((inward, counts.mean()), (outward, counts.sum() / inward.inputs)):
+        assert abs(float(layer.kernel.var()) * float(fan) - 1) < error
 
 
 def test_the_default_axes_are_wrong_where_axes_are_needed() -> None:

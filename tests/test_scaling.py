@@ -115,9 +115,14 @@ def test_distribution(
 
 
 def test_he_is_the_case_of_relu() -> None:
-    for slope in (0.0, 0.2):
-        he = jaxinit.he_normal(negative_slope=slope)
-        found = for_activation("leaky_relu", negative_slope=slope)
+    cases: tuple[tuple[Any, Any, float], ...] = (
+        (jaxinit.he_normal, "truncated_normal", 0.0),
+        (jaxinit.he_normal, "truncated_normal", 0.2),
+        (jaxinit.he_uniform, "uniform", 0.2),
+    )
+    for make, distribution, slope in cases:
+        he = make(negative_slope=slope)
+        found = for_activation("leaky_relu", distribution=distribution, negative_slope=slope)
         np.testing.assert_allclose(found(KEY, SHAPE), he(KEY, SHAPE), rtol=3e-7)
     selu = for_activation(jax.nn.selu)(KEY, SHAPE)
     np.testing.assert_allclose(selu, jaxinit.lecun_normal()(KEY, SHAPE), rtol=2e-6)

@@ -32,8 +32,17 @@ def sphere(n: int) -> Any:
 # Special orthogonal
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64], ids=str)
-@pytest.mark.parametrize("n", [1, 2, 3, 130])
+@pytest.mark.parametrize(
+    ("n", "dtype"),
+    [
+        (2, jnp.float32),
+        (3, jnp.float32),
+        (130, jnp.float32),
+        (1, jnp.complex64),
+        (3, jnp.complex64),
+    ],
+    ids=str,
+)
 def test_rotations(n: int, dtype: Any) -> None:
     q = stacked(jaxinit.special_orthogonal(), 4, n, n, dtype=dtype)
     np.testing.assert_allclose(np.linalg.det(q), 1, atol=3e-5)
@@ -82,8 +91,6 @@ def test_special_unitary_is_haar() -> None:
 @pytest.mark.parametrize(
     ("shape", "axes", "groups"),
     [
-        ((8, 32), None, 1),
-        ((32, 8), None, 1),
         ((3, 3, 8, 16), None, 1),
         ((4, 2, 16, 8), None, 1),
         ((3, 4, 16), Axes.conv(spatial=1, groups=2), 2),
@@ -122,7 +129,7 @@ def test_scaled_orthogonal_keeps_the_mean_square() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [((4, 4), jnp.float32), ((2, 3, 4), jnp.float32), ((4, 6), jnp.complex64)],
+    [((2, 3, 4), jnp.float32), ((4, 6), jnp.complex64)],
     ids=str,
 )
 def test_singular_values(shape: tuple[int, ...], dtype: Any) -> None:
@@ -132,7 +139,7 @@ def test_singular_values(shape: tuple[int, ...], dtype: Any) -> None:
         np.testing.assert_allclose(np.linalg.svd(w)[1], expected, atol=3e-6)
 
 
-@pytest.mark.parametrize(("n", "m"), [(3, 3), (4, 3), (3, 4)])
+@pytest.mark.parametrize(("n", "m"), [(3, 3), (3, 4)])
 def test_singular_vectors_are_haar_and_independent(n: int, m: int) -> None:
     """With one singular value W = u vᵀ, and its first column is v₀ u, its first row u₀ v."""
     count = 20_000
@@ -215,10 +222,17 @@ def radius(w: Any) -> Any:
     return abs(np.linalg.eigvals(w)).max(-1)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64], ids=str)
 @pytest.mark.parametrize(
-    ("n", "density", "count"),
-    [(1, 1, 50), (2, 0.5, 500), (5, 0.3, 500), (10, 0.1, 500), (49, 1 / 49, 200), (100, 0.1, 10)],
+    ("n", "density", "count", "dtype"),
+    [
+        (1, 1, 50, jnp.float32),
+        (2, 0.5, 500, jnp.float32),
+        (10, 0.1, 500, jnp.float32),
+        (49, 1 / 49, 200, jnp.float32),
+        (5, 0.3, 500, jnp.complex64),
+        (100, 0.1, 10, jnp.complex64),
+    ],
+    ids=str,
 )
 def test_spectral_radius(n: int, density: float, count: int, dtype: Any) -> None:
     w = stacked(jaxinit.reservoir(1.3, density), count, n, n, dtype=dtype)
