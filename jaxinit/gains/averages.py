@@ -49,6 +49,16 @@ second: Average = single(lambda phi, x, z: jax.vmap(phi)(x) ** 2)
 slope: Average = single(lambda phi, x, z: jax.vmap(jax.grad(phi))(x) ** 2)
 
 
+_length_slope: Average = single(
+    lambda phi, x, z: jax.vmap(phi)(x) * jax.vmap(jax.grad(phi))(x) * z
+)
+
+
+def length_slope(phi: Phi, found: Panels, variance: Any) -> Array:
+    """The derivative of `second` by the variance, E[φ(√q z) φ'(√q z) z] / √q, if φ does not jump."""
+    return _length_slope(phi, found, variance) / jnp.sqrt(jnp.maximum(variance, _TINY))
+
+
 def product(phi: Phi, found: Panels, variance: Any, correlation: Any) -> Array:
     """E[φ(u) φ(v)] of normal u and v of one variance, by panels that follow the kinks.
 
@@ -95,7 +105,9 @@ def slope_product(phi: Phi, found: Panels, variance: Any, correlation: Any) -> A
     return variance * product(jax.grad(phi), found, variance, correlation)
 
 
-def evaluate(average: Average, fn: Activation, params: Mapping[str, Any], *args: Any) -> Result:
+def evaluate(
+    average: Average, fn: Activation, params: Mapping[str, Any], *args: Any, strict: bool = True
+) -> Result:
     """An average of an activation, elementwise: at once, or where an argument is traced, in JAX.
 
     Args:
@@ -103,6 +115,7 @@ def evaluate(average: Average, fn: Activation, params: Mapping[str, Any], *args:
         fn: activation φ.
         params: of the activation.
         *args: of the average; numbers or arrays.
+        strict: raise, instead of returning NaN, where nothing is traced.
 
     Returns:
         A float, an array in numpy in double precision, or a traced one.
@@ -114,7 +127,7 @@ def evaluate(average: Average, fn: Activation, params: Mapping[str, Any], *args:
     names = sorted(params)
     values = [params[name] for name in names]
     if not _traced(*args, *values):
-        return _at_once(average, fn, fixed(params), *args)
+        return _at_once(average, fn, fixed(params), args, strict)
     found = GENERIC if _traced(*values) else resolved(fn, fixed(params))
 
     def with_params(average: Average) -> Callable[..., Array]:
@@ -125,9 +138,9 @@ def evaluate(average: Average, fn: Activation, params: Mapping[str, Any], *args:
 
         return of_scalars
 
-    # At c = ±1 the panels' own derivative by c is singular; that by Price's theorem is not.
-    by_theorem = average is product and not found.jumps
-    slopes = {1: with_params(slope_product)} if by_theorem else {}
+    # The panels' own derivatives are singular at q = 0 and at c = ±1, which these are not.
+    known = {} if found.jumps else {second: {0: length_slope}, product: {1: slope_product}}
+    slopes = {i: with_params(slope) for i, slope in known.get(average, {}).items()}
     floats = (jnp.asarray(x, jnp.promote_types(jnp.result_type(x), float)) for x in (*args, *values))
     return jnp.vectorize(_double(with_params(average), slopes))(*floats)
 
@@ -150,7 +163,9 @@ def _double_phi(fn: Callable[[Any], Any]) -> Phi:
     return lambda x: jnp.asarray(fn(x)).astype(np.float64)
 
 
-def _at_once(average: Average, fn: Activation, params: Parameters, *args: Any) -> Result:
+def _at_once(
+    average: Average, fn: Activation, params: Parameters, args: tuple[Any, ...], strict: bool
+) -> Result:
     compiled = _compiled(average, fn, params)
     arrays = np.broadcast_arrays(*(np.asarray(arg, np.float64) for arg in args))
     shape, size = arrays[0].shape, arrays[0].size
@@ -159,7 +174,7 @@ def _at_once(average: Average, fn: Activation, params: Parameters, *args: Any) -
     with on_the_host():
         parts = [compiled(*part) for part in np.split(rows, max(1, rows.shape[1] // lot), axis=1)]
     found = np.concatenate(parts)[:size].astype(np.float64)
-    if np.isnan(found).any():
+    if strict and np.isnan(found).any():
         at = ", ".join(f"{a.ravel()[np.isnan(found).argmax()]:.6g}" for a in arrays)
         reach = resolved(fn, params).ends[-1]
         raise ValueError(
