@@ -11,9 +11,14 @@ from jaxinit.gains.maps import susceptibility as susceptibility
 from jaxinit.gains.names import Activation as Activation
 from jaxinit.gains.names import activation as activation
 from jaxinit.gains.names import parameter as parameter
+from jaxinit.gains.phases import PhaseDiagram as PhaseDiagram
+from jaxinit.gains.phases import phase_diagram as phase_diagram
 from jaxinit.gains.scale import Moment as Moment
 from jaxinit.gains.scale import Moments as Moments
 from jaxinit.gains.scale import Tangent as Tangent
 from jaxinit.gains.scale import gain as gain
 from jaxinit.gains.scale import moments as moments
 from jaxinit.gains.scale import tangent as tangent
+from jaxinit.gains.shaping import Shaped as Shaped
+from jaxinit.gains.shaping import dks as dks
+from jaxinit.gains.shaping import tat as tat

@@ -27,20 +27,20 @@ def single(integrand: Callable[[Phi, Any, Any], Any]) -> Average:
     """E[f(φ, x, z)], x = √variance · z + shift, z ~ N(0, 1), as a function of variance and shift.
 
     Args:
-        integrand: f, of φ and arrays x and z.
+        integrand: f, of φ and vectors x and z: a vector, or several as rows.
 
     Returns:
-        The average. It is NaN where it is infinite, or φ was not resolved so far out.
+        The average of each. It is NaN where it is infinite, or φ was not resolved so far out.
     """
 
     def average(phi: Phi, found: Panels, variance: Any, shift: Any = 0.0) -> Array:
         scale = jnp.sqrt(jnp.maximum(variance, _TINY))
         z, weights = points((jnp.asarray(found.ends) - shift) / scale)
         terms = weights * integrand(phi, scale * z + shift, z)
-        size = lambda part: jax.lax.stop_gradient(abs(jnp.where(part, terms, 0)).sum())
-        far = size(abs(z) > REACH - 1)
+        size = abs(jax.lax.stop_gradient(terms))
+        far = jnp.where(abs(z) > REACH - 1, size, 0).sum(axis=-1) > 1e-9 * size.sum(axis=-1)
         known = REACH * scale + abs(shift) <= found.ends[-1]
-        return jnp.where(known & (far <= 1e-9 * size(True)), terms.sum(), jnp.nan)
+        return jnp.where(known & ~far, terms.sum(axis=-1), jnp.nan)
 
     return average
 
@@ -133,7 +133,7 @@ def evaluate(
     def with_params(average: Average) -> Callable[..., Array]:
         def of_scalars(*scalars: Any) -> Array:
             known = dict(zip(names, scalars[len(args) :], strict=True))
-            phi = _double_phi(scalar(fn, tuple(known.items())))
+            phi = double(scalar(fn, tuple(known.items())))
             return average(phi, found, *scalars[: len(args)])
 
         return of_scalars
@@ -142,7 +142,7 @@ def evaluate(
     known = {} if found.jumps else {second: {0: length_slope}, product: {1: slope_product}}
     slopes = {i: with_params(slope) for i, slope in known.get(average, {}).items()}
     floats = (jnp.asarray(x, jnp.promote_types(jnp.result_type(x), float)) for x in (*args, *values))
-    return jnp.vectorize(_double(with_params(average), slopes))(*floats)
+    return jnp.vectorize(_narrowed(with_params(average), slopes))(*floats)
 
 
 def resolved(fn: Activation, params: Parameters) -> Panels:
@@ -159,7 +159,8 @@ def _traced(*values: Any) -> bool:
     return any(isinstance(value, jax.core.Tracer) for value in values)
 
 
-def _double_phi(fn: Callable[[Any], Any]) -> Phi:
+def double(fn: Callable[[Any], Any]) -> Phi:
+    """An activation whose values are in double precision, whatever it returns."""
     return lambda x: jnp.asarray(fn(x)).astype(np.float64)
 
 
@@ -186,11 +187,11 @@ def _at_once(
 
 @functools.lru_cache(maxsize=256)
 def _compiled(average: Average, fn: Activation, params: Parameters) -> Callable[..., Array]:
-    phi, found = _double_phi(scalar(fn, params)), resolved(fn, params)
+    phi, found = double(scalar(fn, params)), resolved(fn, params)
     return jax.jit(jax.vmap(functools.partial(average, phi, found)))
 
 
-def _double(
+def _narrowed(
     function: Callable[..., Array], slopes: Mapping[int, Callable[..., Array]]
 ) -> Callable[..., Array]:
     """A function of scalars, and its derivatives, in double precision inside of any program."""
@@ -208,7 +209,7 @@ def _double(
         for i, tangent in enumerate(tangents):
             if not isinstance(tangent, SymbolicZero):
                 derivative = slopes.get(i) or jax.jacfwd(function, i)
-                total = total + _double(derivative, {})(*primals) * tangent
+                total = total + _narrowed(derivative, {})(*primals) * tangent
         return narrow(*primals), total
 
     return narrow

@@ -18,11 +18,10 @@ from jaxinit.gains.averages import (
 )
 from jaxinit.gains.maps import check_continuous, check_scales
 from jaxinit.gains.names import Activation, activation, parameter
+from jaxinit.gains.roots import ROUNDING, roots
 
 # Second moments among which roots are looked for: below, a signal has died out, above, exploded.
 _LADDER = 2.0 ** np.arange(-40, 21)
-# What of a difference of second moments, relative to them, is a rounding error.
-_ROUNDING = 1e-13
 
 
 class DepthScales(NamedTuple):
@@ -92,7 +91,7 @@ def fixed_points(
 
     def excess(q: Numbers, second_moment: Numbers, w: Numbers, b: Numbers) -> Numbers:
         found = w * second_moment + b - q
-        return np.where(abs(found) <= _ROUNDING * q, 0, np.where(np.isnan(found), np.inf, found))
+        return np.where(abs(found) <= ROUNDING * q, 0, np.where(np.isnan(found), np.inf, found))
 
     signs = np.sign(excess(ladder, seconds, sigma_w2[:, None], sigma_b2[:, None]))
     origin = int(np.flatnonzero(_LADDER == 1)[0])
@@ -109,29 +108,8 @@ def fixed_points(
         def f(q: Numbers) -> Numbers:
             return excess(q, evaluate(second, fn, params, q, strict=False), w, b)
 
-        found[moved] = _roots(f, ladder[low], ladder[low + 1])
+        found[moved] = roots(f, ladder[low], ladder[low + 1])
     return found
-
-
-def _roots(f: Callable[[Numbers], Numbers], low: Numbers, high: Numbers) -> Numbers:
-    """Roots of a function of vectors between points where its signs differ: regula falsi, halved.
-
-    Reference:
-        Dowell, Jarratt, "A modified regula falsi method for computing the root of an equation",
-        1971 (the Illinois algorithm).
-    """
-    a, b, fa, fb = low, high, f(low), f(high)
-    for _ in range(100):
-        with np.errstate(all="ignore"):
-            c = b - fb * (b - a) / (fb - fa)
-        c = np.where(np.isfinite(c), c, (a + b) / 2)
-        fc = f(c)
-        crossed = np.sign(fc) != np.sign(fb)
-        a, fa = np.where(crossed, b, a), np.where(crossed, fb, fa / 2)
-        b, fb = c, fc
-        if ((fb == 0) | (abs(b - a) <= _ROUNDING * abs(b))).all():
-            break
-    return b
 
 
 def depth_scales(
@@ -232,15 +210,15 @@ def critical(
     biases = _biases(fn, params, _LADDER)
     if sigma_b2 == 0 and (abs(biases) <= 1e-12 * _LADDER).all():
         return _at(fn, 1.0, params)
-    excess = np.where(abs(biases - sigma_b2) <= _ROUNDING * _LADDER, np.nan, biases - sigma_b2)
+    excess = np.where(abs(biases - sigma_b2) <= ROUNDING * _LADDER, np.nan, biases - sigma_b2)
     known = np.flatnonzero(np.isfinite(excess))
     turns = known[:-1][np.diff(np.sign(excess[known])) != 0]
     after = known[1:][np.diff(np.sign(excess[known])) != 0]
-    roots = [0.0] if sigma_b2 == 0 and abs(biases[0]) <= 1e-9 * _LADDER[0] else []
+    found = [0.0] if sigma_b2 == 0 and abs(biases[0]) <= 1e-9 * _LADDER[0] else []
     if turns.size:
         f = lambda q: _biases(fn, params, q) - sigma_b2  # noqa: E731
-        roots += _roots(f, _LADDER[turns], _LADDER[after]).tolist()
-    if not roots:
+        found += roots(f, _LADDER[turns], _LADDER[after]).tolist()
+    if not found:
         low, high = np.nanmin(biases), np.nanmax(biases)
         there = (
             "only at sigma_b2=0, for every q"
@@ -252,7 +230,7 @@ def critical(
         raise ValueError(
             f"fn={fn!r} has no edge of chaos at sigma_b2={sigma_b2!r}: it exists {there}"
         )
-    points = [_at(fn, root, params) for root in roots]
+    points = [_at(fn, root, params) for root in found]
     stable = [p for p in points if _turn(fn, p, params) <= 1 + 1e-9]
     return min(stable or points, key=lambda point: point.q)
 
