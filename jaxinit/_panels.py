@@ -1,6 +1,7 @@
-"""Panels of the line on which a function is a polynomial, and Gaussian integrals over them in JAX."""
+"""Panels of the line on which a function is a polynomial, and the Gaussian rule on them in JAX."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -93,7 +94,7 @@ def _halved(
     """Ends of panels, ring by ring; what they crowd round; and the share of φ² left there."""
     nodes, tail = _chebyshev()
     ends, deep, size, mass = [0.0], [np.zeros(0)], 0.0, 0.0
-    for inner, outer in zip(_RADII[:-1], _RADII[1:], strict=True):
+    for inner, outer in itertools.pairwise(_RADII):
         inside = kinks[(abs(kinks) > inner) & (abs(kinks) < outer)]
         cuts = np.unique([-outer, -inner, inner, outer, *inside])
         middles = (cuts[:-1] + cuts[1:]) / 2

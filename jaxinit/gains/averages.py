@@ -11,7 +11,7 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
 from jaxinit._panels import GENERIC, REACH, Panels, panels, points
-from jaxinit._quadrature import Numbers, on_the_host
+from jaxinit._quadrature import on_the_host
 from jaxinit.gains.names import Activation, Parameters, fixed, scalar
 
 Phi: TypeAlias = Callable[[Any], Any]
@@ -49,13 +49,11 @@ second: Average = single(lambda phi, x, z: jax.vmap(phi)(x) ** 2)
 slope: Average = single(lambda phi, x, z: jax.vmap(jax.grad(phi))(x) ** 2)
 
 
-_length_slope: Average = single(
-    lambda phi, x, z: jax.vmap(phi)(x) * jax.vmap(jax.grad(phi))(x) * z
-)
+_length_slope: Average = single(lambda phi, x, z: jax.vmap(phi)(x) * jax.vmap(jax.grad(phi))(x) * z)
 
 
 def length_slope(phi: Phi, found: Panels, variance: Any) -> Array:
-    """The derivative of `second` by the variance, E[φ(√q z) φ'(√q z) z] / √q, if φ does not jump."""
+    """The derivative of `second` by the variance, E[φ(√q z) φ'(√q z) z] / √q, without jumps."""
     return _length_slope(phi, found, variance) / jnp.sqrt(jnp.maximum(variance, _TINY))
 
 
@@ -141,7 +139,9 @@ def evaluate(
     # The panels' own derivatives are singular at q = 0 and at c = ±1, which these are not.
     known = {} if found.jumps else {second: {0: length_slope}, product: {1: slope_product}}
     slopes = {i: with_params(slope) for i, slope in known.get(average, {}).items()}
-    floats = (jnp.asarray(x, jnp.promote_types(jnp.result_type(x), float)) for x in (*args, *values))
+    floats = (
+        jnp.asarray(x, jnp.promote_types(jnp.result_type(x), float)) for x in (*args, *values)
+    )
     return jnp.vectorize(_narrowed(with_params(average), slopes))(*floats)
 
 

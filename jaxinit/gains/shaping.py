@@ -69,7 +69,7 @@ def dks(fn: Activation, depth: int, *, zeta: float = 1.5, **params: Any) -> Shap
 
     >>> phi = dks("tanh", depth=20)
     >>> print(f"{phi.input_scale:.4f} {phi.output_scale:.4f}")
-    0.00
+    0.2056 6.8292
 
     Reference:
         Martens, Ballard, Desjardins, Swirszcz, Dalibard, Sohl-Dickstein, Schoenholz, "Rapid
@@ -80,7 +80,6 @@ def dks(fn: Activation, depth: int, *, zeta: float = 1.5, **params: Any) -> Shap
         raise ValueError(f"zeta={zeta!r} is not above 1, the slope of a linear network")
     target = zeta ** (1 / whole("depth", depth))
 
-
     def conditions(of: _Averages, alpha: Any, beta: Any) -> tuple[Any, ...]:
         shift = -of.mean
         scale2 = 1 / (of.second - of.mean**2)
@@ -90,9 +89,7 @@ def dks(fn: Activation, depth: int, *, zeta: float = 1.5, **params: Any) -> Shap
     return _shaped("dks", activation("fn", fn), params, conditions, 2)
 
 
-def tat(
-    fn: Activation, depth: int, *, tau: float = 0.3, eta: float = 0.9, **params: Any
-) -> Shaped:
+def tat(fn: Activation, depth: int, *, tau: float = 0.3, eta: float = 0.9, **params: Any) -> Shaped:
     """Tailored transformation: φ̂ with Q(1) = 1, Q'(1) = 1, C'(1) = 1 and C''(1) = τ / depth.
 
     Q(q) = E[φ̂(√q z)²] and C are the length and the correlation map of a layer with σ_w² = 1 and
@@ -115,8 +112,9 @@ def tat(
         ValueError: if a number is out of range, the slope of φ jumps, the network is too shallow
             for η, or no α, β, γ and δ do.
 
-    >>> tat("leaky_relu", depth=50).params
-    (('negative_slope', 0.0),)
+    >>> phi = tat("leaky_relu", depth=50)
+    >>> print(f"{dict(phi.params)['negative_slope']:.4f} {phi.output_scale:.4f}")
+    0.4305 1.2989
 
     Reference:
         Zhang, Botev, Martens, "Deep Learning without Shortcuts: Shaping the Kernel with Tailored
@@ -127,7 +125,7 @@ def tat(
     fraction("eta", eta)
     if fn == "leaky_relu":
         if params:
-            raise TypeError(f"negative_slope={params!r} of leaky_relu is found by tat: leave it out")
+            raise TypeError(f"{min(params)} of leaky_relu is what tat finds: leave it out")
         return _leaky(depth, eta)
     target = tau / depth
 
@@ -155,7 +153,7 @@ def _leaky(depth: int, eta: float) -> Shaped:
             c = c + (1 - slopes) ** 2 / (1 + slopes**2) * (np.sin(angle) - c * angle) / np.pi
         return c - eta
 
-    most, least = end(np.array([0.0, 1.0]))
+    most = float(end(np.array([0.0]))[0])
     if most < 0:
         raise ValueError(
             f"eta={eta!r} is more than depth={depth} layers of relu reach, {most + eta:.4g}: no "
