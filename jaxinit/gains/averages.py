@@ -137,7 +137,7 @@ def evaluate(
         return of_scalars
 
     # The panels' own derivatives are singular at q = 0 and at c = ±1, which these are not.
-    known = {} if found.jumps else {second: {0: length_slope}, product: {1: slope_product}}
+    known: Any = {} if found.jumps else {second: {0: length_slope}, product: {1: slope_product}}
     slopes = {i: with_params(slope) for i, slope in known.get(average, {}).items()}
     floats = (
         jnp.asarray(x, jnp.promote_types(jnp.result_type(x), float)) for x in (*args, *values)

@@ -204,7 +204,8 @@ def _shaped(
             if missed < 1e-10 and p[0] > 0:
                 _, shift, scale = at(p)
                 if p[0] * scale < 2:
-                    return Shaped(fn, parameters, *p[:2].tolist(), float(shift), float(scale))
+                    alpha, beta = map(float, p[:2])
+                    return Shaped(fn, parameters, alpha, beta, float(shift), float(scale))
     raise ValueError(
         f"fn={fn!r} cannot be shaped so: {method} found no scales and shifts from "
         f"{len(_STARTS)} starts; take another depth, or a smoother activation"
