@@ -203,7 +203,7 @@ def _shaped(
             p, missed = _newton(lambda p: np.asarray(at(p)[0]), np.array(start))
             if missed < 1e-10 and p[0] > 0:
                 _, shift, scale = at(p)
-                if p[0] * scale < 2:
+                if p[0] * scale < 2:  # of several solutions not a steep one, whose Q is unstable
                     alpha, beta = map(float, p[:2])
                     return Shaped(fn, parameters, alpha, beta, float(shift), float(scale))
     raise ValueError(
