@@ -1,8 +1,9 @@
 """Expectations over z ~ N(0, 1) of functions that are smooth in pieces, in double precision."""
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import jax
@@ -143,11 +144,7 @@ def vectorized(
     compiled = jax.jit(jax.vmap(transform(scalar)))
 
     def evaluate(points: Numbers) -> Any:
-        with (
-            jax.ensure_compile_time_eval(),
-            jax.enable_x64(True),
-            jax.default_device(_host()),
-        ):
+        with on_the_host():
             try:
                 return jax.tree.map(np.asarray, compiled(points))
             except Exception as error:
@@ -156,6 +153,13 @@ def vectorized(
                 ) from error
 
     return evaluate
+
+
+@contextlib.contextmanager
+def on_the_host() -> Iterator[None]:
+    """At once, also while something is traced, in double precision and on a CPU."""
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True), jax.default_device(_host()):
+        yield
 
 
 def _host() -> Any:

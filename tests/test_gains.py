@@ -138,7 +138,7 @@ def test_the_same_number_wherever_it_is_asked_for() -> None:
     found = []
 
     def ask(x: jax.Array) -> jax.Array:
-        gains._moments.cache_clear()
+        gains.scale._moments.cache_clear()
         found.append(gain(fresh))
         return x * gain(fresh)
 

@@ -1,24 +1,17 @@
 """Gaussian moments of an activation, and the gain that makes up for them."""
 
-import difflib
 import functools
 import math
-from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from jaxinit._checks import check_argument, one_of
+from jaxinit._checks import one_of
 from jaxinit._quadrature import Numbers, expectation, on_the_line, vectorized
+from jaxinit.gains.names import LINEAR, Activation, Parameters, activation, fixed, scalar
 
-Activation: TypeAlias = Callable[..., Any] | str
 Moment: TypeAlias = Literal["second", "variance", "torch"]
-Parameters: TypeAlias = tuple[tuple[str, Hashable], ...]
-
-_LINEAR = ("linear", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)))
 
 
 class Moments(NamedTuple):
@@ -102,7 +95,7 @@ def moments(fn: Activation, **params: Any) -> Moments:
     >>> [round(m, 6) for m in moments("relu")]
     [0.398942, 0.5, 0.340845]
     """
-    return _moments(activation("fn", fn), _fixed(params))
+    return _moments(activation("fn", fn), fixed(params))
 
 
 def tangent(fn: Activation, **params: Any) -> Tangent:
@@ -122,84 +115,13 @@ def tangent(fn: Activation, **params: Any) -> Tangent:
     >>> tangent("sigmoid")
     Tangent(value=0.5, slope=0.25)
     """
-    return _tangent(activation("fn", fn), _fixed(params))
-
-
-def activation(name: str, value: Any) -> Activation:
-    """An activation as a value: JAX's own by name, as those functions neither print nor pickle.
-
-    Args:
-        name: of the argument.
-        value: as the caller gave it.
-
-    Returns:
-        A name or a function.
-
-    Raises:
-        TypeError: if it is neither.
-        ValueError: if JAX has no function of that name.
-
-    >>> activation("fn", jax.nn.relu)
-    'relu'
-    """
-    if not isinstance(value, str):
-        if not callable(value):
-            raise TypeError(
-                f"{name}={value!r} is a {type(value).__name__}, not an activation: pass a function "
-                "of a scalar, or a name such as 'relu'"
-            )
-        own = getattr(value, "__name__", "")
-        return own if _of_jax(own) is value else check_argument(name, value, None)
-    if _of_jax(value) is None:
-        near = [n for m in (jax.nn, jnp) for n in difflib.get_close_matches(value, vars(m))]
-        hint = f"did you mean {near[0]!r}?" if near else "pass the function itself"
-        raise ValueError(f"{name}={value!r} is no function of jax.nn or jax.numpy; {hint}")
-    return value
-
-
-def _of_jax(name: str) -> Callable[..., Any] | None:
-    if name in _LINEAR:
-        return jax.nn.identity
-    found = getattr(jax.nn, name, None) or getattr(jnp, name, None)
-    return found if callable(found) else None
-
-
-def parameter(name: str, value: Any) -> Hashable:
-    """A parameter of an activation, as a value.
-
-    Args:
-        name: of the parameter.
-        value: as the caller gave it.
-
-    Returns:
-        Something hashable.
-
-    Raises:
-        TypeError: if it is traced, or several numbers, or cannot be hashed.
-
-    >>> parameter("alpha", np.asarray(0.5))
-    0.5
-    """
-    if isinstance(value, jax.core.Tracer):
-        raise TypeError(
-            f"{name}={value} is traced, and moments are integrated before anything runs: pass a "
-            "number, or multiply the weights by a traced factor"
-        )
-    if isinstance(value, Array | np.ndarray):
-        if value.size != 1:
-            raise TypeError(f"{name} has shape {value.shape}: pass one number")
-        return value.item()
-    return check_argument(name, value, None)
-
-
-def _fixed(params: Mapping[str, Any]) -> Parameters:
-    return tuple((name, parameter(name, params[name])) for name in sorted(params))
+    return _tangent(activation("fn", fn), fixed(params))
 
 
 def _torch_gain(fn: Activation, **params: Any) -> float:
     slope = params.pop("negative_slope", 0.01) if fn == "leaky_relu" else 0.0
     table = {
-        **dict.fromkeys((*_LINEAR, "identity", "sigmoid"), 1.0),
+        **dict.fromkeys((*LINEAR, "identity", "sigmoid"), 1.0),
         "tanh": 5 / 3,
         "relu": math.sqrt(2),
         "leaky_relu": math.sqrt(2 / (1 + slope**2)),
@@ -215,14 +137,9 @@ def _torch_gain(fn: Activation, **params: Any) -> float:
     return table[fn]
 
 
-def _scalar(fn: Activation, params: Parameters) -> Callable[[Any], Any]:
-    function: Any = _of_jax(fn) if isinstance(fn, str) else fn
-    return functools.partial(function, **dict(params))
-
-
 @functools.lru_cache(maxsize=256)
 def _moments(fn: Activation, params: Parameters) -> Moments:
-    phi = on_the_line(_scalar(fn, params), f"fn={fn!r}")
+    phi = on_the_line(scalar(fn, params), f"fn={fn!r}")
 
     def powers(z: Numbers) -> Numbers:
         y = phi(z)
@@ -239,7 +156,7 @@ def _moments(fn: Activation, params: Parameters) -> Moments:
 
 @functools.lru_cache(maxsize=256)
 def _tangent(fn: Activation, params: Parameters) -> Tangent:
-    line = vectorized(_scalar(fn, params), f"fn={fn!r}", jax.value_and_grad)
+    line = vectorized(scalar(fn, params), f"fn={fn!r}", jax.value_and_grad)
     value, slope = line(np.array([-1e-9, 0, 1e-9]))
     jump = np.ptp(value) + np.ptp(slope)
     if not jump < 1e-6 * max(1, abs(slope[1])):

@@ -1,0 +1,215 @@
+"""Gaussian averages of an activation as functions that compile, differentiate and are double."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.custom_derivatives import SymbolicZero
+
+from jaxinit._panels import GENERIC, REACH, Panels, panels, points
+from jaxinit._quadrature import on_the_host
+from jaxinit.gains.names import Activation, Parameters, fixed, scalar
+
+Phi: TypeAlias = Callable[[Any], Any]
+# Of φ, its panels, and arguments; one number.
+Average: TypeAlias = Callable[..., Array]
+Result: TypeAlias = Any
+
+_TINY = 1e-300
+_LOT, _ROWS = 16, 64
+
+
+def single(integrand: Callable[[Phi, Any, Any], Any]) -> Average:
+    """E[f(φ, x, z)], x = √variance · z + shift, z ~ N(0, 1), as a function of variance and shift.
+
+    Args:
+        integrand: f, of φ and vectors x and z: a vector, or several as rows.
+
+    Returns:
+        The average of each. It is NaN where it is infinite, or φ was not resolved so far out.
+    """
+
+    def average(phi: Phi, found: Panels, variance: Any, shift: Any = 0.0) -> Array:
+        scale = jnp.sqrt(jnp.maximum(variance, _TINY))
+        z, weights = points((jnp.asarray(found.ends) - shift) / scale)
+        terms = weights * integrand(phi, scale * z + shift, z)
+        size = abs(jax.lax.stop_gradient(terms))
+        far = jnp.where(abs(z) > REACH - 1, size, 0).sum(axis=-1) > 1e-9 * size.sum(axis=-1)
+        known = REACH * scale + abs(shift) <= found.ends[-1]
+        return jnp.where(known & ~far, terms.sum(axis=-1), jnp.nan)
+
+    return average
+
+
+second: Average = single(lambda phi, x, z: jax.vmap(phi)(x) ** 2)
+slope: Average = single(lambda phi, x, z: jax.vmap(jax.grad(phi))(x) ** 2)
+
+
+_length_slope: Average = single(lambda phi, x, z: jax.vmap(phi)(x) * jax.vmap(jax.grad(phi))(x) * z)
+
+
+def length_slope(phi: Phi, found: Panels, variance: Any) -> Array:
+    """The derivative of `second` by the variance, E[φ(√q z) φ'(√q z) z] / √q, without jumps."""
+    return _length_slope(phi, found, variance) / jnp.sqrt(jnp.maximum(variance, _TINY))
+
+
+def product(phi: Phi, found: Panels, variance: Any, correlation: Any) -> Array:
+    """E[φ(u) φ(v)] of normal u and v of one variance, by panels that follow the kinks.
+
+    With x, y ~ N(0, 1) independent, u = √q (a x + b y) and v = ±√q (a x - b y), where
+    a² = (1 + |c|)/2, b² = (1 - |c|)/2 and the sign is that of c. For each y the panels in x end at
+    the kinks of φ(u) and of φ(v); those in y end where these two cross.
+
+    Args:
+        phi: φ.
+        found: its panels.
+        variance: q, of u and of v.
+        correlation: c, of u and v.
+
+    Returns:
+        The average, NaN where φ was not resolved so far out.
+    """
+    scale = jnp.sqrt(jnp.maximum(variance, _TINY))
+    sign = jnp.where(correlation < 0, -1.0, 1.0)
+    a, b = (jnp.sqrt(jnp.maximum(1 + s * abs(correlation), _TINY) / 2) for s in (1, -1))
+    ends = jnp.asarray(found.ends) / scale
+    kinks = jnp.asarray((0.0, *found.jumps, *found.slants)) / scale
+    apart = (ends[:, None] - sign * kinks).ravel() / (2 * b)
+    phis = jax.vmap(phi)
+
+    def inner(y: Array) -> Array:
+        x, weights = points(jnp.concatenate([ends - b * y, sign * ends + b * y]) / a)
+        u, v = (scale * jnp.clip(a * x + s * b * y, -REACH, REACH) for s in (1, -1))
+        return weights @ (phis(u) * phis(sign * v))
+
+    y, weights = (
+        jnp.pad(part, (0, -part.size % _ROWS)).reshape(-1, _ROWS)
+        for part in points(jnp.concatenate([apart, -apart]))
+    )
+    total = (weights * jax.lax.map(jax.vmap(inner), y)).sum()
+    return jnp.where(REACH * scale <= found.ends[-1], total, jnp.nan)
+
+
+def slope_product(phi: Phi, found: Panels, variance: Any, correlation: Any) -> Array:
+    """The derivative of `product` by the correlation, q E[φ'(u) φ'(v)], if φ does not jump.
+
+    Reference:
+        Price, "A useful theorem for nonlinear devices having Gaussian inputs", 1958.
+    """
+    return variance * product(jax.grad(phi), found, variance, correlation)
+
+
+def evaluate(
+    average: Average, fn: Activation, params: Mapping[str, Any], *args: Any, strict: bool = True
+) -> Result:
+    """An average of an activation, elementwise: at once, or where an argument is traced, in JAX.
+
+    Args:
+        average: `single(…)`, `product` or the like.
+        fn: activation φ.
+        params: of the activation.
+        *args: of the average; numbers or arrays.
+        strict: raise, instead of returning NaN, where nothing is traced.
+
+    Returns:
+        A float, an array in numpy in double precision, or a traced one.
+
+    Raises:
+        TypeError: if fn is no function of a scalar.
+        ValueError: if the average is infinite, or φ could not be resolved.
+    """
+    names = sorted(params)
+    values = [params[name] for name in names]
+    if not _traced(*args, *values):
+        return _at_once(average, fn, fixed(params), args, strict)
+    found = GENERIC if _traced(*values) else resolved(fn, fixed(params))
+
+    def with_params(average: Average) -> Callable[..., Array]:
+        def of_scalars(*scalars: Any) -> Array:
+            known = dict(zip(names, scalars[len(args) :], strict=True))
+            phi = double(scalar(fn, tuple(known.items())))
+            return average(phi, found, *scalars[: len(args)])
+
+        return of_scalars
+
+    # The panels' own derivatives are singular at q = 0 and at c = ±1, which these are not.
+    known: Any = {} if found.jumps else {second: {0: length_slope}, product: {1: slope_product}}
+    slopes = {i: with_params(slope) for i, slope in known.get(average, {}).items()}
+    floats = (
+        jnp.asarray(x, jnp.promote_types(jnp.result_type(x), float)) for x in (*args, *values)
+    )
+    return jnp.vectorize(_narrowed(with_params(average), slopes))(*floats)
+
+
+def resolved(fn: Activation, params: Parameters) -> Panels:
+    """The panels of an activation, found once."""
+    return _resolved(fn, params)
+
+
+@functools.lru_cache(maxsize=256)
+def _resolved(fn: Activation, params: Parameters) -> Panels:
+    return panels(scalar(fn, params), f"fn={fn!r}")
+
+
+def _traced(*values: Any) -> bool:
+    return any(isinstance(value, jax.core.Tracer) for value in values)
+
+
+def double(fn: Callable[[Any], Any]) -> Phi:
+    """An activation whose values are in double precision, whatever it returns."""
+    return lambda x: jnp.asarray(fn(x)).astype(np.float64)
+
+
+def _at_once(
+    average: Average, fn: Activation, params: Parameters, args: tuple[Any, ...], strict: bool
+) -> Result:
+    compiled = _compiled(average, fn, params)
+    arrays = np.broadcast_arrays(*(np.asarray(arg, np.float64) for arg in args))
+    shape, size = arrays[0].shape, arrays[0].size
+    lot = 1 if average in (product, slope_product) else _LOT  # a product is a lot by itself
+    rows = np.pad(np.stack([a.ravel() for a in arrays]), ((0, 0), (0, -size % lot)), "edge")
+    with on_the_host():
+        parts = [compiled(*part) for part in np.split(rows, max(1, rows.shape[1] // lot), axis=1)]
+    found = np.concatenate(parts)[:size].astype(np.float64)
+    if strict and np.isnan(found).any():
+        at = ", ".join(f"{a.ravel()[np.isnan(found).argmax()]:.6g}" for a in arrays)
+        reach = resolved(fn, params).ends[-1]
+        raise ValueError(
+            f"an average of fn={fn!r} at {at} is infinite, or needs it at |x| > {reach:.6g}, where "
+            "it was not resolved"
+        )
+    return found.reshape(shape) if shape else float(found[0])
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(average: Average, fn: Activation, params: Parameters) -> Callable[..., Array]:
+    phi, found = double(scalar(fn, params)), resolved(fn, params)
+    return jax.jit(jax.vmap(functools.partial(average, phi, found)))
+
+
+def _narrowed(
+    function: Callable[..., Array], slopes: Mapping[int, Callable[..., Array]]
+) -> Callable[..., Array]:
+    """A function of scalars, and its derivatives, in double precision inside of any program."""
+
+    @jax.custom_jvp
+    def narrow(*args: Any) -> Array:
+        dtype = jnp.result_type(*args)
+        with jax.enable_x64(True):
+            wide = function(*(jax.lax.convert_element_type(arg, np.float64) for arg in args))
+            return jax.lax.convert_element_type(wide, dtype)
+
+    @functools.partial(narrow.defjvp, symbolic_zeros=True)
+    def rule(primals: Any, tangents: Any) -> Any:
+        total: Any = 0.0
+        for i, tangent in enumerate(tangents):
+            if not isinstance(tangent, SymbolicZero):
+                derivative = slopes.get(i) or jax.jacfwd(function, i)
+                total = total + _narrowed(derivative, {})(*primals) * tangent
+        return narrow(*primals), total
+
+    return narrow
