@@ -1,5 +1,7 @@
 """Weight initializers for JAX: right in every dtype, on every mesh, and fast."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from jaxinit import gains as gains
 from jaxinit import random as random
 from jaxinit._draw import Draw as Draw
@@ -12,6 +14,7 @@ from jaxinit._initializer import Bound as Bound
 from jaxinit._initializer import Initializer as Initializer
 from jaxinit._initializer import initializer as initializer
 from jaxinit._initializer import part as part
+from jaxinit._lazy import lazy as _lazy
 from jaxinit.activation import for_activation as for_activation
 from jaxinit.activation import kumar as kumar
 from jaxinit.activation import random_walk as random_walk
@@ -98,9 +101,6 @@ from jaxinit.recurrent import gate_bias as gate_bias
 from jaxinit.recurrent import gates as gates
 from jaxinit.recurrent import np_rnn as np_rnn
 from jaxinit.reservoir import reservoir as reservoir
-from jaxinit.rules import Rules as Rules
-from jaxinit.rules import by_depth as by_depth
-from jaxinit.rules import joint as joint
 from jaxinit.scaling import glorot_normal as glorot_normal
 from jaxinit.scaling import glorot_uniform as glorot_uniform
 from jaxinit.scaling import he_normal as he_normal
@@ -136,12 +136,25 @@ from jaxinit.transformer import t_fixup as t_fixup
 from jaxinit.transforms import dct as dct
 from jaxinit.transforms import dft as dft
 from jaxinit.transforms import stft as stft
-from jaxinit.trees import initialize as initialize
-from jaxinit.trees import reinitialize as reinitialize
 from jaxinit.upsampling import bilinear as bilinear
 from jaxinit.width import ntk as ntk
 from jaxinit.width import small as small
 from jaxinit.width import spectral as spectral
 from jaxinit.width import wang as wang
+
+if _TYPE_CHECKING:
+    from jaxinit.rules import Rules as Rules
+    from jaxinit.rules import by_depth as by_depth
+    from jaxinit.rules import joint as joint
+    from jaxinit.trees import initialize as initialize
+    from jaxinit.trees import reinitialize as reinitialize
+else:
+    __getattr__, __dir__ = _lazy(
+        __name__,
+        {
+            **dict.fromkeys(("Rules", "by_depth", "joint"), "jaxinit.rules"),
+            **dict.fromkeys(("initialize", "reinitialize"), "jaxinit.trees"),
+        },
+    )
 
 __version__ = "0.1.0"
