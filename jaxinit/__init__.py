@@ -1,5 +1,8 @@
 """Weight initializers for JAX: right in every dtype, on every mesh, and fast."""
 
+import importlib as _importlib
+import typing as _typing
+
 from jaxinit import gains as gains
 from jaxinit import random as random
 from jaxinit._draw import Draw as Draw
@@ -143,5 +146,17 @@ from jaxinit.width import ntk as ntk
 from jaxinit.width import small as small
 from jaxinit.width import spectral as spectral
 from jaxinit.width import wang as wang
+
+if _typing.TYPE_CHECKING:
+    from jaxinit import presets as presets
+else:
+    _LAZY = ("presets",)
+
+    def __getattr__(name: str) -> object:
+        """Rooms that load when they are first named."""
+        if name in _LAZY:
+            return _importlib.import_module(f"jaxinit.{name}")
+        raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
+
 
 __version__ = "0.1.0"
