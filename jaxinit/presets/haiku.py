@@ -56,7 +56,7 @@ conv_bias = attention_bias = rnn_bias = gru_bias = linear_bias
 
 
 def conv_kernel() -> Bound:
-    """The kernel of Conv, ConvTranspose and DepthwiseConv: w = z/√(k n_in), z as in `linear_kernel`.
+    """Conv's, ConvTranspose's and DepthwiseConv's kernel: z/√(k n_in), z as in `linear_kernel`.
 
     n_in counts the inputs of a group: 1 if depthwise.
 

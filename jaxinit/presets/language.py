@@ -19,7 +19,7 @@ from jaxinit.presets.recipe import Paths, arrange
 from jaxinit.rules import Rules, by_depth
 from jaxinit.scaling import variance_scaling
 from jaxinit.steps import inverse_softplus_step, mamba_dt_kernel
-from jaxinit.transformer import Side, deepnorm
+from jaxinit.transformer import Side, deepnorm, deepnorm_alpha
 
 
 def gpt2(layers: int, paths: Paths = flax.GPT2, *, stddev: float = 0.02) -> Rules:
@@ -96,9 +96,8 @@ def t5(features: int, head_size: int = 64, paths: Paths = flax.T5) -> Rules:
     """T5: w ~ N(0, 1/n_in), and N(0, 1/(n_in head_size)) for queries, whose logits are not scaled.
 
     Roles: embedding (N(0, 1)), position (of relative positions, N(0, 1/features)), query,
-    key_value, head (the output layer, N(0, 1); None if
-    tied), kernel (every other, the
-    output of attention included), scale (1). T5 has no biases.
+    key_value, head (the output layer, N(0, 1); None if tied), kernel (every other, the output of
+    attention included), scale (1). T5 has no biases.
 
     Args:
         features: width of the model.
@@ -257,8 +256,8 @@ def deepnet(
 
     Raises:
         TypeError: if a number of layers is not whole, or a path is no pattern.
-        ValueError: for an unknown side or a negative number of layers, or if paths lack a role or
-            have one too many.
+        ValueError: for an unknown side, a negative number of layers, no layers, two stacks and no
+            side, or if paths lack a role or have one too many.
 
     >>> from jaxinit.presets import naming
     >>> paths = {**naming.flax.DEEPNET, "value": "**/v"}
@@ -270,6 +269,7 @@ def deepnet(
         arXiv:2203.00555, figure 2.
     """
     stack = (encoder_layers, decoder_layers, side)
+    deepnorm_alpha(*stack)  # which refuses what are no stacks, before any kernel is drawn
     table = {
         "embedding": embedding(),
         "query_key": deepnorm("query", *stack),

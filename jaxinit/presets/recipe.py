@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from jaxinit._checks import one_of
 from jaxinit._initializer import Bound
-from jaxinit.axes import Axes
+from jaxinit.axes import Axes, as_axes
 from jaxinit.compose.context import turned
 from jaxinit.paths import Pattern, at
 from jaxinit.rules import ByDepth, Rules
@@ -40,8 +40,8 @@ def arrange(model: str, table: Mapping[str, Law], paths: Paths) -> Rules:
     """
     if not isinstance(paths, Mapping):
         raise TypeError(
-            f"paths={paths!r} is a {type(paths).__name__}: pass a mapping from role to pattern, such "
-            "as one of jaxinit.presets.naming"
+            f"paths={paths!r} is a {type(paths).__name__}: pass a mapping from role to pattern, "
+            "such as one of jaxinit.presets.naming"
         )
     for role in paths:
         one_of(f"role of {model}", role, tuple(table))
@@ -63,10 +63,12 @@ def _rule(role: str, law: Law, place: Place) -> Rules | None:
         if not isinstance(place, tuple):
             return Rules([(place, law)])
         pattern, axes = place
-        return Rules([(pattern, _on_axes(law, axes))])
+        return Rules([(pattern, _on_axes(law, as_axes("axes", axes)))])
 
 
-def _on_axes(law: Law, axes: Axes | str) -> Law:
+def _on_axes(law: Law, axes: Axes | None) -> Law:
+    if axes is None:
+        return law
     if isinstance(law, ByDepth):
         return dataclasses.replace(law, make=lambda index: _on_axes(law.make(index), axes))
     return turned(law, axes) or law
