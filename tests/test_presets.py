@@ -578,7 +578,7 @@ def test_a_model_is_drawn_so() -> None:
     rules = presets.llama(paths={**none, "residual": "**/wo"}, stacked=0)
     stack = initialize({"wo": jax.ShapeDtypeStruct((3, 60, 60), "float32")}, rules, KEY)["wo"]
     spread = np.asarray(stack.std(axis=(1, 2))) * np.sqrt(2 * np.arange(1, 4)) / 0.02
-    assert abs(spread - 1).max() < 5 / (2 * 3600) ** 0.5
+    np.testing.assert_allclose(spread, 1, atol=5 / (2 * 3600) ** 0.5)
 
 
 def test_axes_of_a_naming() -> None:

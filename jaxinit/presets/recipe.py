@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from jaxinit._checks import one_of
-from jaxinit._initializer import Bound
+from jaxinit._initializer import Initializer
 from jaxinit.axes import Axes, as_axes
 from jaxinit.compose.context import turned
 from jaxinit.paths import Pattern, at
 from jaxinit.rules import ByDepth, Rules
 
-Law: TypeAlias = Bound | ByDepth
+Law: TypeAlias = Initializer | ByDepth
 Place: TypeAlias = Pattern | tuple[Pattern, Axes | str] | None
 Paths: TypeAlias = Mapping[str, Place]
 
@@ -60,15 +60,17 @@ def _rule(role: str, law: Law, place: Place) -> Rules | None:
     if place is None:
         return None
     with at(role):
-        if not isinstance(place, tuple):
-            return Rules([(place, law)])
-        pattern, axes = place
-        return Rules([(pattern, _on_axes(law, as_axes("axes", axes)))])
+        pattern, axes = place if isinstance(place, tuple) else (place, None)
+        roles = as_axes("axes", axes)
+        return Rules([(pattern, law if roles is None else _on_axes(law, roles))])
 
 
-def _on_axes(law: Law, axes: Axes | None) -> Law:
-    if axes is None:
-        return law
+def _on_axes(law: Law, axes: Axes) -> Law:
     if isinstance(law, ByDepth):
-        return dataclasses.replace(law, make=lambda index: _on_axes(law.make(index), axes))
-    return turned(law, axes) or law
+        make = law.make
+        return dataclasses.replace(law, make=lambda index: _kernel(make(index), axes))
+    return _kernel(law, axes)
+
+
+def _kernel(init: Initializer, axes: Axes) -> Initializer:
+    return turned(init, axes) or init
