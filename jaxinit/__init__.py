@@ -143,6 +143,7 @@ from jaxinit.width import spectral as spectral
 from jaxinit.width import wang as wang
 
 if _TYPE_CHECKING:
+    from jaxinit import presets as presets
     from jaxinit.rules import Rules as Rules
     from jaxinit.rules import by_depth as by_depth
     from jaxinit.rules import joint as joint
@@ -152,6 +153,7 @@ else:
     __getattr__, __dir__ = _lazy(
         __name__,
         {
+            "presets": "jaxinit.presets",
             **dict.fromkeys(("Rules", "by_depth", "joint"), "jaxinit.rules"),
             **dict.fromkeys(("initialize", "reinitialize"), "jaxinit.trees"),
         },

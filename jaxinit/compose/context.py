@@ -115,14 +115,14 @@ def with_axes(init: Bound, axes: Axes | str) -> Bound:
     """
     if as_axes("axes", axes) is None:
         raise TypeError("axes=None gives no axes: pass an Axes, or an einsum")
-    changed = _with_axes(init, axes)
+    changed = turned(init, axes)
     if changed is None:
         raise TypeError(f"init={init!r} takes no axes=: nothing in it depends on a kernel's axes")
     return changed
 
 
-def _with_axes(init: Any, axes: Axes | str) -> Bound | None:
-    """The initializer changed, or None where it depends on no axes."""
+def turned(init: Any, axes: Axes | str) -> Bound | None:
+    """The initializer with other axes, as `with_axes` has it, or None where it depends on none."""
     if not isinstance(init, Bound):
         raise TypeError(
             f"init={init!r} is no initializer of jaxinit, so its axes are out of reach: give them "
@@ -138,7 +138,7 @@ def _with_axes(init: Any, axes: Axes | str) -> Bound | None:
         if initializer_argument in kind or each_initializer in kind:
             value = init._arguments[name]
             held = value if isinstance(value, tuple) else (value,)
-            inside = [_with_axes(each, axes) for each in held]
+            inside = [turned(each, axes) for each in held]
             if any(inside):
                 new = tuple(a or b for a, b in zip(inside, held, strict=True))
                 changes[name] = new if isinstance(value, tuple) else new[0]
