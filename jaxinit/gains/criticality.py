@@ -215,8 +215,11 @@ def critical(
     after = known[1:][np.diff(np.sign(excess[known])) != 0]
     found = [0.0] if sigma_b2 == 0 and abs(biases[0]) <= 1e-9 * _LADDER[0] else []
     if turns.size:
-        f = lambda q: _biases(fn, params, q) - sigma_b2  # noqa: E731
-        found += roots(f, _LADDER[turns], _LADDER[after]).tolist()
+
+        def off(q: Numbers) -> Numbers:
+            return _biases(fn, params, q) - sigma_b2
+
+        found += roots(off, _LADDER[turns], _LADDER[after]).tolist()
     if not found:
         low, high = np.nanmin(biases), np.nanmax(biases)
         there = (
