@@ -36,8 +36,8 @@ class Description:
     sharding: str | None
     mean: float | complex | None = None
     std: float | None = None
-    min: float | int | bool | None = None
-    max: float | int | bool | None = None
+    min: float | int | None = None
+    max: float | int | None = None
     zeros: float | None = None
     defect: float | None = None
     norm: float | None = None
@@ -167,7 +167,7 @@ def _values(leaf: Leaf, largest: int) -> tuple[dict[str, Any], dict[str, str]]:
     if found.not_finite:
         why = f"{found.not_finite} of {value.size} entries are not finite"
         return {"zeros": zeros}, dict.fromkeys((*_MOMENTS[:4], *_SPECTRUM), why)
-    values = _named(found, value.dtype) | {"zeros": zeros}
+    values = _named(found) | {"zeros": zeros}
     if not reason and found.norm == 0:
         values["defect"] = None
         missing = {"defect": "the matrix is 0, a multiple of any"}
@@ -177,13 +177,12 @@ def _values(leaf: Leaf, largest: int) -> tuple[dict[str, Any], dict[str, str]]:
     return values, missing
 
 
-def _named(found: Measures, dtype: Any) -> dict[str, Any]:
-    kind = bool if dtype == bool else lambda x: x
+def _named(found: Measures) -> dict[str, Any]:
     return {
         "mean": found.mean,
         "std": found.stddev,
-        "min": kind(found.low),
-        "max": kind(found.high),
+        "min": found.low,
+        "max": found.high,
         "defect": found.defect,
         "norm": found.norm,
     }
@@ -194,7 +193,7 @@ def _unmeasurable(leaf: Leaf) -> str | None:
         return "the leaf is abstract: it has a shape and no values"
     if jnp.issubdtype(leaf.value.dtype, jax.dtypes.prng_key):
         return "a key of a random number generator has no entries to measure"
-    if not (jnp.issubdtype(leaf.value.dtype, jnp.number) or leaf.value.dtype == bool):
+    if not (jnp.issubdtype(leaf.value.dtype, jnp.number) or leaf.value.dtype.kind == "b"):
         return f"{leaf.value.dtype} is no dtype of numbers"
     if isinstance(leaf.value, jax.Array) and leaf.value.is_deleted():
         return "the array was deleted or donated"

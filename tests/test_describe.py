@@ -46,10 +46,12 @@ def test_the_numbers_are_those_of_numpy(shape: tuple[int, int], dtype: str) -> N
     else:
         assert (row.min, row.max) == (exact.min(), exact.max())
     assert row.norm == pytest.approx(math.sqrt(squares[0]), rel=1e-5)
-    # Of the square of the defect, at most √(2/64) of itself; over a spread spectrum far less.
+    # The probes' standard error, for squares that spread evenly over k directions.
     defect = np.sqrt(np.mean((squares / squares.mean() - 1) ** 2))
     few = min(shape) <= PROBES
-    assert row.defect == pytest.approx(defect, rel=1e-5 if few else 4 / np.sqrt(2 * PROBES) / 4)
+    assert row.defect == pytest.approx(
+        defect, rel=1e-5 if few else 4 / math.sqrt(2 * PROBES * min(shape))
+    )
 
 
 def test_orthogonal_matrices_have_no_defect_at_any_scale() -> None:
@@ -61,7 +63,7 @@ def test_orthogonal_matrices_have_no_defect_at_any_scale() -> None:
 
 
 def test_a_defect_in_one_column_is_seen() -> None:
-    """Rank one is the worst case of the probes, √(2/64) of the square, and of no other start."""
+    """A single direction is the worst case of the probes: a standard error of 9 % at most."""
     weights = jaxinit.orthogonal()(KEY, (512, 256)).at[:, 0].multiply(3.0)
     squares = singular(weights) ** 2
     found = measure(weights, spectral=True)
@@ -73,10 +75,11 @@ def test_a_defect_in_one_column_is_seen() -> None:
 def test_sums_of_many_entries_do_not_drift() -> None:
     count = 3 * PIECE + 17
     found = measure(jnp.full((count,), 0.1, jnp.float32), spectral=False)
-    assert found.mean == np.float32(0.1)
-    assert found.stddev < 1e-15
+    assert found.mean == pytest.approx(float(np.float32(0.1)), rel=1e-14)
+    assert found.stddev < 1e-14
     ramp = measure(jnp.arange(count), spectral=False)
-    assert (ramp.mean, ramp.low, ramp.high, ramp.zeros) == ((count - 1) / 2, 0, count - 1, 1)
+    assert ramp.mean == pytest.approx((count - 1) / 2, rel=1e-14)
+    assert (ramp.low, ramp.high, ramp.zeros) == (0, count - 1, 1)
 
 
 @jax.tree_util.register_dataclass
@@ -108,7 +111,7 @@ def test_every_kind_of_leaf() -> None:
     rows = {row.path: row for row in report.rows}
     assert rows["f8"].norm == pytest.approx(4)
     assert (rows["int"].min, rows["int"].max, rows["int"].mean) == (0, 5, 2.5)
-    assert rows["bool"].max is True
+    assert (rows["bool"].min, rows["bool"].max) == (0, 1)
     assert (rows["wide"].max, rows["wide"].mean) == (2**40, 2.0**39)
     assert rows["double"].mean == 1e300
     assert (rows["key"].count, rows["key"].bytes) == (3, 24)
@@ -132,7 +135,9 @@ def test_every_kind_of_leaf() -> None:
         measures = ("mean", "std", "min", "max", "zeros", "defect", "norm")
         assert {name for name in measures if getattr(row, name) is None} == set(row.missing)
     json.dumps(report.to_dict(), allow_nan=False)
-    assert describe(tree, largest=3).rows[0].missing["norm"].startswith("which axes") is False
+    limited = {row.path: row for row in describe(tree, largest=3).rows}
+    assert limited["f8"].missing["norm"] == "the matrix has more than largest=3 entries"
+    assert limited["f8"].mean == 1
 
 
 def test_modules_and_states() -> None:

@@ -1,4 +1,4 @@
-"""Processes that share a mesh hold the shards of one array, and of one model, of a single device."""
+"""Processes that share a mesh hold the shards of the arrays and the models of a single device."""
 
 import os
 import socket
@@ -27,10 +27,11 @@ def run_processes(
     directory: Path, group: str, seeds: tuple[int, ...]
 ) -> tuple[list[int | None], str]:
     """Exit codes, None where a process had to be killed, and all that the processes printed."""
+    devices = processes_child.DEVICES // len(seeds)
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={processes_child.DEVICES // len(seeds)}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "PYTHONUNBUFFERED": "1",
     }
