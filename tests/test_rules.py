@@ -321,7 +321,12 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (
         lambda: bad(rules=untyped({"**": lambda key, shape, dtype: jnp.zeros(shape, "int32")})),
         ValueError,
-        "a/kernel: .* returns int32, and the leaf is of float32",
+        "a/kernel: init=.* returned int32, not the float32 that it was called with",
+    ),
+    (
+        lambda: bad(rules=Rules({"**": jaxinit.with_dtype(jaxinit.normal(), "bfloat16")})),
+        ValueError,
+        "a/kernel: .* returns bfloat16, and the leaf is of float32",
     ),
     (lambda: bad(rules=ALL, shardings={"a": 3}), ValueError, "shardings is not a tree like"),
     (
