@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding
 
 from jaxinit._checks import natural
@@ -171,6 +172,9 @@ def _values(leaf: Leaf, largest: int) -> tuple[dict[str, Any], dict[str, str]]:
     if not reason and found.norm == 0:
         values["defect"] = None
         missing = {"defect": "the matrix is 0, a multiple of any"}
+    for name, number in values.items():
+        if number is not None and not np.isfinite(number):
+            values[name], missing[name] = None, "its computation overflows"
     if jnp.issubdtype(value.dtype, jnp.complexfloating):
         values |= {"min": None, "max": None}
         missing |= dict.fromkeys(("min", "max"), "complex numbers have no order")

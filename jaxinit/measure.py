@@ -99,10 +99,11 @@ def _measured(value: Array, sharding: NamedSharding | None, spectral: bool) -> t
     if not spectral:
         return found
     unit = jnp.maximum(abs(low), abs(high))
-    power = value.size * (variance + _squares(mean))
+    inverse = jnp.where(unit > 0, 1 / unit, 0)  # in units of the largest entry nothing overflows
+    power = value.size * (variance * inverse * inverse + _squares(mean * inverse))
     with jax.default_matmul_precision("highest"):
         matrix = value.astype(wide(np.dtype(value.dtype)))
-        return *found, unit, *_spectrum(matrix, unit, power, sharding)
+        return *found, unit, *_spectrum(matrix, inverse, power, sharding)
 
 
 def _moments(shard: Array, size: int, axes: tuple[str, ...]) -> tuple[Array, ...]:
@@ -162,13 +163,12 @@ def _squares(x: Array) -> Array:
 
 
 def _spectrum(
-    matrix: Array, unit: Array, power: Array, sharding: NamedSharding | None
+    matrix: Array, inverse: Array, power: Array, sharding: NamedSharding | None
 ) -> tuple[Array, Array, Array]:
     """The square of the defect, and Lanczos's tridiagonal matrix of G in units of unit²."""
     rows, columns = matrix.shape
     wide_one = columns > rows
     size, dtype = min(rows, columns), matrix.dtype
-    inverse = jnp.where(unit > 0, 1 / unit, 0).astype(unit.dtype)
 
     def split(x: Array, of: int) -> Array:
         if sharding is None:
@@ -183,12 +183,12 @@ def _spectrum(
         return split(matrix.conj().T @ split(matrix @ (x * inverse), 0) * inverse, 1)
 
     count = min(size, PROBES)
-    real = unit.dtype
+    real = inverse.dtype
     draws = random.normal(random.key(0), (size, count + 1), real)
     draws = split(draws, 0 if wide_one else 1).astype(dtype)
     probes = jnp.eye(size, dtype=dtype) if count == size else jnp.sign(draws[:, 1:])
     weight = size if count == size else size * count
-    mean_square = (power / size * inverse.astype(power.dtype) ** 2).astype(real)
+    mean_square = (power / size).astype(real)
     away = gram(split(probes, 0 if wide_one else 1)) / mean_square - probes
     square = _squares(away).sum() / weight
     return square, *_lanczos(gram, draws[:, 0], count)

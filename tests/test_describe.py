@@ -98,6 +98,7 @@ def test_every_kind_of_leaf() -> None:
         "bool": jnp.array([True, False]),
         "wide": np.array([2**40, 0]),
         "double": np.full((2, 2), 1e300),
+        "spread": np.array([1e300, -1e300]),
         "empty": jnp.zeros((0, 3)),
         "key": jax.random.split(jax.random.key(0), 3),
         "broken": jnp.array([0.0, jnp.nan, jnp.inf, 1.0]),
@@ -113,11 +114,12 @@ def test_every_kind_of_leaf() -> None:
     assert (rows["int"].min, rows["int"].max, rows["int"].mean) == (0, 5, 2.5)
     assert (rows["bool"].min, rows["bool"].max) == (0, 1)
     assert (rows["wide"].max, rows["wide"].mean) == (2**40, 2.0**39)
-    assert rows["double"].mean == 1e300
+    assert (rows["double"].mean, rows["double"].norm) == (1e300, pytest.approx(2e300))
     assert (rows["key"].count, rows["key"].bytes) == (3, 24)
     assert rows["broken"].zeros == 0.25
     assert rows["block/scale"].bytes == 10
     assert "function" not in rows
+    assert rows["spread"].missing["std"] == "its computation overflows"
     reasons = {
         "empty": "the leaf has no entries",
         "key": "a key of",
