@@ -65,6 +65,7 @@ from jaxinit.depth import fixup as fixup
 from jaxinit.depth import layer_scale as layer_scale
 from jaxinit.depth import layer_scaled as layer_scaled
 from jaxinit.depth import looks_linear as looks_linear
+from jaxinit.describe import describe as describe
 from jaxinit.embedding import embedding as embedding
 from jaxinit.filters import gabor as gabor
 from jaxinit.filters import icnr as icnr

@@ -228,6 +228,11 @@ def _call(key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], *, init: Ini
             f"init={init!r} returned shape {jnp.shape(weights)}, not the shape {shape} that it was "
             "called with"
         )
+    if jnp.result_type(weights) != dtype:
+        raise ValueError(
+            f"init={init!r} returned {jnp.result_type(weights)}, not the {dtype} that it was "
+            "called with"
+        )
     return weights
 
 

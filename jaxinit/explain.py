@@ -14,6 +14,7 @@ from jaxinit.axes import Axes, Fans, choose
 from jaxinit.expected import expected_stddev
 from jaxinit.paths import Leaf
 from jaxinit.rules import Assignment, Joint
+from jaxinit.table import Table, cell
 
 
 class Row(NamedTuple):
@@ -30,17 +31,14 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Table):
     """Rows, one a leaf; printed, a table."""
 
     rows: tuple[Row, ...]
 
-    def __str__(self) -> str:
-        header = ("path", "shape", "dtype", "rule", "initializer", "fans", "expected", "measured")
-        cells = [header, *(tuple(map(_cell, row)) for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
-        return "\n".join(lines)
+    def cells(self) -> Sequence[Sequence[str]]:
+        """The headings, then the rows."""
+        return [Row._fields, *(tuple(map(_cell, row)) for row in self.rows)]
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Rows as dictionaries, for JSON."""
@@ -94,8 +92,4 @@ def _fans(init: Initializer, shape: tuple[int, ...]) -> Fans | None:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, Fans):
-        return f"{value.fan_in:g}, {value.fan_out:g}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value.fan_in:g}, {value.fan_out:g}" if isinstance(value, Fans) else cell(value)

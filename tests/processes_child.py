@@ -1,10 +1,11 @@
-"""One of two processes that draw the same sharded weights; `test_processes.py` starts both."""
+"""One of the processes that draw the same sharded weights; `test_processes.py` starts them."""
 
 import contextlib
 import os
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +16,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import jaxinit
 
-PROCESSES = 2
-LOCAL_DEVICES = 4
+DEVICES = 8
 MESH_SHAPE = (4, 2)
-# The first mesh axis crosses from one process to the other; the second stays within one.
+MODEL = "model"
+# The first mesh axis crosses from one process to the others; the second stays within one.
 SPLITS = (("x", None), (None, "x"), ("x", "y"))
 
 
@@ -87,6 +88,20 @@ def check_equal(name: str, found: Any, expected: np.ndarray[Any, Any], tolerance
         sys.exit(f"{name}: {np.sum(found != expected)} of {found.size} entries differ")
 
 
+def check_shards(name: str, sharding: NamedSharding, weights: Array) -> None:
+    """This process holds its shards of the sharding asked for, and no other's."""
+    if not weights.sharding.is_equivalent_to(sharding, weights.ndim):
+        sys.exit(f"{name}: sharding {weights.sharding} is not {sharding}")
+    shards = weights.addressable_shards
+    if len(shards) != jax.local_device_count():
+        sys.exit(f"{name}: {len(shards)} addressable shards on {jax.local_device_count()} devices")
+    for shard in shards:
+        if shard.device.process_index != jax.process_index():
+            sys.exit(f"{name}: a shard lies on {shard.device}, which is another process's")
+        if shard.data.shape != sharding.shard_shape(weights.shape):
+            sys.exit(f"{name}: a shard has shape {shard.data.shape}")
+
+
 def check(
     name: str,
     sharding: NamedSharding,
@@ -95,28 +110,16 @@ def check(
     tolerance: float,
 ) -> None:
     """Its own shards, of the sharding asked for, and the whole array, are as on one device."""
-    if not weights.sharding.is_equivalent_to(sharding, weights.ndim):
-        sys.exit(f"{name}: sharding {weights.sharding} is not {sharding}")
-    shards = weights.addressable_shards
-    if len(shards) != LOCAL_DEVICES:
-        sys.exit(f"{name}: {len(shards)} addressable shards, not {LOCAL_DEVICES}")
-    for shard in shards:
-        if shard.device.process_index != jax.process_index():
-            sys.exit(f"{name}: a shard lies on {shard.device}, which is another process's")
-        if shard.data.shape != sharding.shard_shape(weights.shape):
-            sys.exit(f"{name}: a shard has shape {shard.data.shape}")
+    check_shards(name, sharding, weights)
+    for shard in weights.addressable_shards:
         check_equal(f"{name}, shard {shard.index}", shard.data, expected[shard.index], tolerance)
-    # A process cannot know from its own shards what the other one drew.
+    # A process cannot know from its own shards what the others drew.
     whole = multihost_utils.process_allgather(weights, tiled=True)
     check_equal(f"{name}, all processes together", whole, expected, tolerance)
 
 
-def main(port: str, process: str, seed: str, group: str) -> None:
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(f"127.0.0.1:{port}", PROCESSES, int(process))
-    if (jax.process_count(), jax.local_device_count()) != (PROCESSES, LOCAL_DEVICES):
-        sys.exit(f"{jax.process_count()} processes of {jax.local_device_count()} devices")
-    key = jax.random.key(int(seed))
+def check_rows(key: Array, group: str) -> int:
+    """How many arrays of a group agree."""
     rows, modes = GROUPS[group]
     count = 0
     for row in rows:
@@ -125,6 +128,67 @@ def main(port: str, process: str, seed: str, group: str) -> None:
             for name, sharding, weights in draws(row, mode, key):
                 check(name, sharding, weights, expected, row.tolerance)
                 count += 1
+    return count
+
+
+def models(key: Array, mesh: Mesh | None) -> dict[str, Any]:
+    """A tree by rules, a linen model and an nnx model, all with a kernel over both mesh axes."""
+    import flax.linen as nn
+    from flax import nnx
+
+    import jaxinit.flax
+
+    def leaf(*shape: int, split: PartitionSpec) -> jax.ShapeDtypeStruct:
+        sharding = None if mesh is None else NamedSharding(mesh, split)
+        return jax.ShapeDtypeStruct(shape, "float32", sharding=sharding)
+
+    tree = {
+        "kernel": leaf(64, 48, split=PartitionSpec("x", "y")),
+        "bias": leaf(48, split=PartitionSpec("y")),
+    }
+    rules = jaxinit.Rules({"bias": jaxinit.normal(0.1), "kernel": jaxinit.he_normal()})
+    split = ("x", "y")
+    dense = nn.Dense(48, kernel_init=nn.with_partitioning(nn.initializers.he_normal(), split))
+    inputs = jax.ShapeDtypeStruct((1, 64), "float32")
+    linear_init = nnx.with_partitioning(nnx.initializers.he_normal(), split)
+    module = jaxinit.flax.create(
+        lambda rngs: nnx.Linear(64, 48, kernel_init=linear_init, rngs=rngs), key, mesh=mesh
+    )
+    return {
+        "rules": jaxinit.initialize(tree, rules, key),
+        "linen": nn.unbox(jaxinit.flax.init(dense, key, inputs, mesh=mesh))["params"],
+        "ruled": nn.unbox(jaxinit.flax.init(dense, key, inputs, rules=rules, mesh=mesh))["params"],
+        "nnx": nnx.to_pure_dict(nnx.state(module, nnx.Param)),
+    }
+
+
+def check_models(key: Array, directory: Path) -> int:
+    """How many parameters lie where they should; a checkpoint of them is left in the directory."""
+    import orbax.checkpoint as ocp
+
+    mesh = Mesh(np.array(jax.devices()).reshape(MESH_SHAPE), ("x", "y"))
+    drawn = models(key, mesh)
+    parameters = jax.tree.leaves_with_path(drawn)
+    for path, weights in parameters:
+        name = jax.tree_util.keystr(path)
+        ruled = "rules" in name and "bias" in name
+        split = ("x", "y") if "kernel" in name else ("y",) if ruled else ()
+        check_shards(name, NamedSharding(mesh, PartitionSpec(*split)), weights)
+    for row in jaxinit.describe(drawn["rules"], largest=0).rows:
+        if row.mean is None:
+            sys.exit(f"{row.path}: {row.missing}")
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(directory, drawn)
+    return len(parameters)
+
+
+def main(port: str, processes: str, process: str, seed: str, group: str, directory: str) -> None:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"127.0.0.1:{port}", int(processes), int(process))
+    if (jax.process_count(), jax.device_count()) != (int(processes), DEVICES):
+        sys.exit(f"{jax.process_count()} processes of {jax.local_device_count()} devices")
+    key = jax.random.key(int(seed))
+    count = check_models(key, Path(directory)) if group == MODEL else check_rows(key, group)
     print(f"process {process}: {count} arrays agree", flush=True)
 
 
@@ -132,7 +196,7 @@ if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
     except BaseException:
-        # At a normal exit JAX waits for the other process, which may wait for this one.
+        # At a normal exit JAX waits for the other processes, which may wait for this one.
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)

@@ -127,10 +127,36 @@ def test_each_device_holds_its_shard_alone() -> None:
 
 def test_a_mesh_without_the_axis() -> None:
     mesh = Mesh(np.array(jax.devices()), ("x",), axis_types=(AxisType.Auto,))
-    with pytest.raises(ValueError, match=r"over 'model', which is neither an axis of the mesh"):
-        jaxinit.flax.init(Net(), KEY, X, mesh=mesh)
+    for drawn in (None, RULES):
+        message = r"kernel: a parameter is partitioned over 'model', which is neither an axis of"
+        with pytest.raises(ValueError, match=f"^params/Dense_0/{message}"):
+            jaxinit.flax.init(Net(), KEY, X, rules=drawn, mesh=mesh)
+        with pytest.raises(ValueError, match=f"^first/{message}"):
+            jaxinit.flax.create(Model, KEY, rules=drawn, mesh=mesh)
+    with (
+        nn.logical_axis_rules([("hidden", "dta")]),
+        pytest.raises(ValueError, match=r"^params/Dense_1/kernel: .*put 'hidden' on \['dta'\]"),
+    ):
+        jaxinit.flax.init(Net(), KEY, X, mesh=MESH)
     with pytest.raises(ValueError, match="no rule covers these paths"):
         jaxinit.flax.init(Net(), KEY, X, rules=Rules({"**/bias": jaxinit.zeros}))
+
+
+@pytest.mark.parametrize("rules", [None, RULES], ids=["own", "rules"])
+def test_a_sharding_that_does_not_fit_is_refused_before_any_work(rules: Rules | None) -> None:
+    from jaxinit import _draw
+
+    run: Any = _draw.run
+    before = run._cache_size()
+    kernel_init = nn.with_partitioning(jaxinit.normal(), (None, "model"))
+    with pytest.raises(ValueError, match=r"^params/kernel: .* splits axis 1 of shape \(16, 7\)"):
+        jaxinit.flax.init(nn.Dense(7, kernel_init=kernel_init), KEY, X, rules=rules, mesh=MESH)
+    split = nnx.with_partitioning(jaxinit.normal(), (None, "model"))
+    with pytest.raises(ValueError, match=r"^kernel: .* splits axis 1 of shape \(16, 7\)"):
+        jaxinit.flax.create(
+            lambda rngs: nnx.Linear(16, 7, kernel_init=split, rngs=rngs), KEY, rules, MESH
+        )
+    assert run._cache_size() == before
 
 
 def test_initializers_are_a_drop_in() -> None:

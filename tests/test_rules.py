@@ -311,6 +311,23 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
         ValueError,
         "a/kernel: out_sharding=.* splits axis 1 .* into 4 shards",
     ),
+    (
+        lambda: bad(
+            rules=ALL, shardings={"a": {"kernel": NamedSharding(MESH, P(None, None, "x"))}}
+        ),
+        ValueError,
+        "a/kernel: out_sharding=.* has 3 entries for shape",
+    ),
+    (
+        lambda: bad(rules=untyped({"**": lambda key, shape, dtype: jnp.zeros(shape, "int32")})),
+        ValueError,
+        "a/kernel: init=.* returned int32, not the float32 that it was called with",
+    ),
+    (
+        lambda: bad(rules=Rules({"**": jaxinit.with_dtype(jaxinit.normal(), "bfloat16")})),
+        ValueError,
+        "a/kernel: .* returns bfloat16, and the leaf is of float32",
+    ),
     (lambda: bad(rules=ALL, shardings={"a": 3}), ValueError, "shardings is not a tree like"),
     (
         lambda: bad(rules=ALL, shardings={"a": {"kernel": P("x")}}),
@@ -355,8 +372,25 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
 
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS, ids=range(len(ERRORS)))
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
+    from jaxinit import _draw
+
+    run: Any = _draw.run
+    before = run._cache_size()
     with pytest.raises(error, match=message):
         call()
+    assert run._cache_size() == before  # nothing was drawn
+
+
+def test_errors_come_before_the_first_draw() -> None:
+    """The last leaf is wrong, and the one before it is neither compiled nor drawn."""
+    from jaxinit import _draw
+
+    run: Any = _draw.run
+    before = run._cache_size()
+    wrong = untyped({"a": jaxinit.normal(), "b": lambda key, shape, dtype: jnp.zeros((9,))})
+    with pytest.raises(ValueError, match=r"^b: init=.* returned shape \(9,\)"):
+        initialize({"a": abstract(3, 37), "b": abstract(2)}, wrong, KEY)
+    assert run._cache_size() == before
 
 
 def test_unused_rules_may_be_allowed() -> None:

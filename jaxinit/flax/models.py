@@ -7,7 +7,9 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxinit.batched import batched
+from jaxinit.paths import Leaf, at, leaves
 from jaxinit.rules import Rules
+from jaxinit.sharding import resolve
 from jaxinit.trees import initialize
 
 M = TypeVar("M")
@@ -125,25 +127,36 @@ def _named(tree: Any, specs: Any, mesh: Mesh | None, logical: Mapping[str, Any])
         return None
 
     def physical(name: str) -> Any:
-        if name not in mesh.axis_names and name not in logical:
+        if name in mesh.axis_names:
+            return name
+        if name not in logical:
             raise ValueError(
                 f"a parameter is partitioned over {name!r}, which is neither an axis of the mesh, "
                 f"{mesh.axis_names}, nor in the logical axis rules in force, {tuple(logical)}: "
                 "pass a mesh with it, or call under nn.logical_axis_rules"
             )
-        return name if name in mesh.axis_names else logical[name]
+        unknown = [axis for axis in _several(logical[name]) if axis not in mesh.axis_names]
+        if unknown:
+            raise ValueError(
+                f"the logical axis rules in force put {name!r} on {unknown}, which the mesh does "
+                f"not have: its axes are {mesh.axis_names}"
+            )
+        return logical[name]
 
     def part(names: Any) -> Any:
         if not isinstance(names, tuple):
             return None if names is None else physical(names)
         return tuple(axis for name in names for axis in _several(physical(name)))
 
-    def named(spec: PartitionSpec | None) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec(*map(part, spec or ())))
+    def named(leaf: Leaf, spec: PartitionSpec | None) -> NamedSharding:
+        with at(leaf.path):
+            sharding = NamedSharding(mesh, PartitionSpec(*map(part, spec or ())))
+            resolve(sharding, leaf.value.shape)
+        return sharding
 
     flat = jax.tree.leaves(specs, is_leaf=lambda x: x is None or isinstance(x, PartitionSpec))
-    return jax.tree.unflatten(jax.tree.structure(tree), map(named, flat))
+    return jax.tree.unflatten(jax.tree.structure(tree), map(named, leaves(tree), flat))
 
 
 def _several(axes: Any) -> tuple[str, ...]:
-    return axes if isinstance(axes, tuple) else () if axes is None else (axes,)
+    return (axes,) if isinstance(axes, str) else () if axes is None else tuple(axes)
