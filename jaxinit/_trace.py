@@ -1,6 +1,8 @@
 """The leaves of a traced function's result, each computed on its own, equal ones by one program."""
 
+import concurrent.futures
 import functools
+import os
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -129,6 +131,35 @@ def _compute(
     return place(computation, sharding, *operands)
 
 
+class Draw(NamedTuple):
+    """A computation of a leaf, its sharding and its operands; None returns the one operand."""
+
+    computation: Computation | None
+    sharding: NamedSharding | None
+    operands: tuple[Any, ...]
+
+
+def _drawn(draws: Sequence[Draw]) -> list[Any]:
+    """The leaves in order, while the programs of later ones are compiled."""
+    # XLA compiles without the interpreter's lock. What a program compiled ahead is, jit finds.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        programs: dict[Hashable, concurrent.futures.Future[Any]] = {}
+        pending = []
+        for draw in draws:
+            kind = (*draw[:2], *map(jax.typeof, draw.operands))
+            if draw.computation is not None and kind not in programs:
+                programs[kind] = pool.submit(_compute.lower(*draw).compile)
+            pending.append(programs.get(kind))
+        return [_weights(draw, program) for draw, program in zip(draws, pending, strict=True)]
+
+
+def _weights(draw: Draw, program: "concurrent.futures.Future[Any] | None") -> Any:
+    if program is None:
+        return label(jnp.asarray(draw.operands[0]), draw.sharding)
+    program.result()
+    return label(_compute(*draw), draw.sharding)
+
+
 def _step(equation: Equation, values: dict[int, Any]) -> None:
     read = [values[x.number] if isinstance(x, Slot) else x for x in equation.inputs]
     for slot, value in zip(equation.outputs, equation.evaluate(read), strict=True):
@@ -205,28 +236,28 @@ class _Trace:
         keys = (slot for _, operands in cuts.values() for slot in operands)
         for i in self._ancestors(keys):
             _step(self.equations[i], self.values)
-        made: dict[Any, Any] = {}
-        for slot, sharding in zip(wanted, shardings, strict=True):
-            if isinstance(slot, Slot) and (slot, sharding) not in made:
-                made[slot, sharding] = self._made(slot, *cuts[slot], sharding)
+        draws = {
+            (slot, sharding): self._draw(slot, *cuts[slot], sharding)
+            for slot, sharding in zip(wanted, shardings, strict=True)
+            if isinstance(slot, Slot)
+        }
+        made = dict(zip(draws, _drawn(list(draws.values())), strict=True))
         return [
             made[x, sharding] if isinstance(x, Slot) else jnp.asarray(x)
             for x, sharding in zip(wanted, shardings, strict=True)
         ]
 
-    def _made(
+    def _draw(
         self, slot: Slot, steps: list[int], operands: list[Slot], sharding: NamedSharding | None
-    ) -> Any:
+    ) -> Draw:
         values = tuple(self.values[x.number] for x in operands)
         if any(isinstance(value, jax.ShapeDtypeStruct) for value in values):
             raise ValueError(
                 "a leaf of the result depends on the values of an argument that was given as a "
                 "ShapeDtypeStruct: pass an array"
             )
-        if not steps:
-            return label(jnp.asarray(values[0]), sharding)
-        computation = Computation((self.equations[i] for i in steps), operands, slot)
-        return label(_compute(computation, sharding, values), sharding)
+        equations = (self.equations[i] for i in steps)
+        return Draw(Computation(equations, operands, slot) if steps else None, sharding, values)
 
     def _cut(self, slot: Slot) -> tuple[list[int], list[Slot]]:
         """The equations that make a slot from keys and given values, and those operands."""
