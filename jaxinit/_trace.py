@@ -1,8 +1,6 @@
 """The leaves of a traced function's result, each computed on its own, equal ones by one program."""
 
-import concurrent.futures
 import functools
-import os
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +12,7 @@ from jax.interpreters import partial_eval
 from jax.sharding import NamedSharding
 
 from jaxinit import random
+from jaxinit._ahead import call_each
 from jaxinit._erfinv import erf_inv
 from jaxinit.sharding import label, place
 
@@ -139,27 +138,6 @@ class Draw(NamedTuple):
     operands: tuple[Any, ...]
 
 
-def _drawn(draws: Sequence[Draw]) -> list[Any]:
-    """The leaves in order, while the programs of later ones are compiled."""
-    # XLA compiles without the interpreter's lock. What a program compiled ahead is, jit finds.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        programs: dict[Hashable, concurrent.futures.Future[Any]] = {}
-        pending = []
-        for draw in draws:
-            kind = (*draw[:2], *map(jax.typeof, draw.operands))
-            if draw.computation is not None and kind not in programs:
-                programs[kind] = pool.submit(_compute.lower(*draw).compile)
-            pending.append(programs.get(kind))
-        return [_weights(draw, program) for draw, program in zip(draws, pending, strict=True)]
-
-
-def _weights(draw: Draw, program: "concurrent.futures.Future[Any] | None") -> Any:
-    if program is None:
-        return label(jnp.asarray(draw.operands[0]), draw.sharding)
-    program.result()
-    return label(_compute(*draw), draw.sharding)
-
-
 def _step(equation: Equation, values: dict[int, Any]) -> None:
     read = [values[x.number] if isinstance(x, Slot) else x for x in equation.inputs]
     for slot, value in zip(equation.outputs, equation.evaluate(read), strict=True):
@@ -241,7 +219,15 @@ class _Trace:
             for slot, sharding in zip(wanted, shardings, strict=True)
             if isinstance(slot, Slot)
         }
-        made = dict(zip(draws, _drawn(list(draws.values())), strict=True))
+        computed = [draw for draw in draws.values() if draw.computation is not None]
+        weights = iter(call_each(_compute, 2, computed))
+        made = {
+            place: label(
+                jnp.asarray(draw.operands[0]) if draw.computation is None else next(weights),
+                draw.sharding,
+            )
+            for place, draw in draws.items()
+        }
         return [
             made[x, sharding] if isinstance(x, Slot) else jnp.asarray(x)
             for x, sharding in zip(wanted, shardings, strict=True)

@@ -159,11 +159,11 @@ def test_no_device_holds_a_whole_copy_at_any_time(
     house: str, rules: Rules | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The programs are compiled for the shard, and need next to no memory beside it."""
-    from jaxinit import _initializer, _trace
+    from jaxinit import _trace, trees
 
-    records = [Recorded(_trace._compute), Recorded(_initializer.run)]
+    records = [Recorded(_trace._compute), Recorded(trees.run)]
     monkeypatch.setattr(_trace, "_compute", records[0])
-    monkeypatch.setattr(_initializer, "run", records[1])
+    monkeypatch.setattr(trees, "run", records[1])
     if house == "linen":
         x = jax.ShapeDtypeStruct((1, 256), "float32")
         jaxinit.flax.init(WIDE, KEY, x, rules=rules, mesh=MESH)
