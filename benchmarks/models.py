@@ -143,10 +143,13 @@ class Run(NamedTuple):
 
 def measure(name: str) -> Run:
     """A contender called once, in this process."""
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, _, **__: compiled.append(event) if "backend_compile" in event else None
-    )
+    compiled: list[str] = []
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     jax.block_until_ready(TOKENS)
     baseline, cpu, start = _resident(), time.process_time(), time.perf_counter()
     result = jax.block_until_ready(CONTENDERS[name]())

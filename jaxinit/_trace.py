@@ -18,6 +18,7 @@ from jaxinit.sharding import label, place
 
 # Their scalar operands are data, not law: a path's hash, a factor that `run` hides.
 _LIFTED = ("random_fold_in", "optimization_barrier")
+_PICKS = ("slice", "squeeze", "unstack")
 
 
 def results(
@@ -72,8 +73,29 @@ class Equation(NamedTuple):
             return [random.bits(values[0], shape, f"uint{width}")]
         if primitive.name == "erf_inv" and values[0].dtype == jnp.float32:
             return [erf_inv(values[0])]
+        if primitive.name in _PICKS and self.makes_keys:
+            picked = _picked(primitive.name, params, values[0])
+            if picked is not None:
+                return picked
         found = primitive.bind(*values, **primitive.get_bind_params(params))
         return found if primitive.multiple_results else [found]
+
+
+def _picked(name: str, params: Any, keys: Any) -> list[Any] | None:
+    """Some of a batch of keys, taken in numpy, where no program is compiled for each place."""
+    if isinstance(keys, jax.core.Tracer) or jax.random.key_data(keys).committed:
+        return None
+    data = np.asarray(jax.random.key_data(keys))
+    if name == "slice":
+        strides = params["strides"] or (1,) * keys.ndim
+        limits = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
+        rows = [data[tuple(slice(*limit) for limit in limits)]]
+    elif name == "squeeze":
+        rows = [data.squeeze(tuple(params["dimensions"]))]
+    else:
+        rows = list(np.moveaxis(data, params["axis"], 0))
+    implementation = jax.random.key_impl(keys)
+    return [jax.random.wrap_key_data(row, impl=implementation) for row in rows]
 
 
 def _is_fusible(key: Any) -> bool:

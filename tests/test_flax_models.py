@@ -130,8 +130,9 @@ class Recorded:
     """A jitted function that keeps the arguments of its calls."""
 
     def __init__(self, jitted: Any) -> None:
-        self.jitted, self.calls = jitted, []
+        self.jitted = jitted
         self.lower = jitted.lower
+        self.calls: list[tuple[Any, ...]] = []
 
     def __call__(self, *arguments: Any) -> Any:
         self.calls.append(arguments)
@@ -159,9 +160,9 @@ def test_no_device_holds_a_whole_copy_at_any_time(
     house: str, rules: Rules | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The programs are compiled for the shard, and need next to no memory beside it."""
-    from jaxinit import _trace, trees
+    from jaxinit import _draw, _trace, trees
 
-    records = [Recorded(_trace._compute), Recorded(trees.run)]
+    records = [Recorded(_trace._compute), Recorded(_draw.run)]
     monkeypatch.setattr(_trace, "_compute", records[0])
     monkeypatch.setattr(trees, "run", records[1])
     if house == "linen":
