@@ -62,36 +62,40 @@ def _f32(x: float) -> np.float32:
     return np.float32(x)
 
 
+# lax, not operators of jnp, which take four times as long to trace.
 def _polynomial(x: Array, coefficients: tuple[float, ...]) -> Array:
-    p: Array | np.float32 = _f32(coefficients[0])
-    for c in coefficients[1:]:
-        p = p * x + _f32(c)
-    return jnp.asarray(p)
+    p = lax.mul(x, _f32(coefficients[0]))
+    for c in coefficients[1:-1]:
+        p = lax.mul(lax.add(p, _f32(c)), x)
+    return lax.add(p, _f32(coefficients[-1]))
 
 
 def _log(y: Array) -> Array:
     """log y of a normal positive float32."""
-    offset = lax.bitcast_convert_type(y, jnp.int32) - _SQRT_HALF_BITS
-    exponent = (offset >> np.int32(23)).astype(jnp.float32)
-    mantissa = (offset & _MANTISSA) + _SQRT_HALF_BITS
-    x = lax.bitcast_convert_type(mantissa, jnp.float32) - _f32(1)
-    x2 = x * x
-    x3 = x2 * x
+    offset = lax.sub(lax.bitcast_convert_type(y, jnp.int32), _SQRT_HALF_BITS)
+    exponent = lax.convert_element_type(
+        lax.shift_right_arithmetic(offset, np.int32(23)), jnp.float32
+    )
+    mantissa = lax.add(lax.bitwise_and(offset, _MANTISSA), _SQRT_HALF_BITS)
+    x = lax.sub(lax.bitcast_convert_type(mantissa, jnp.float32), _f32(1))
+    x2 = lax.mul(x, x)
+    x3 = lax.mul(x2, x)
     p = _polynomial(x, _LOG[0])
-    p = p * x3 + _polynomial(x, _LOG[1])
-    p = p * x3 + _polynomial(x, _LOG[2])
-    p = p * x3 + exponent * _f32(_LOG2_LOW)
-    return ((x - _f32(0.5) * x2) + p) + exponent * _f32(_LOG2_HIGH)
+    p = lax.add(lax.mul(p, x3), _polynomial(x, _LOG[1]))
+    p = lax.add(lax.mul(p, x3), _polynomial(x, _LOG[2]))
+    p = lax.add(lax.mul(p, x3), lax.mul(exponent, _f32(_LOG2_LOW)))
+    near = lax.add(lax.sub(x, lax.mul(_f32(0.5), x2)), p)
+    return lax.add(near, lax.mul(exponent, _f32(_LOG2_HIGH)))
 
 
 def _log1p_near_zero(x: Array) -> Array:
     """log(1 + x) of a float32 in (1 - √2, 0]."""
-    x2 = x * x
-    cubic = (x * x2) * (_polynomial(x, _LOG1P_P) / _polynomial(x, _LOG1P_Q))
+    x2 = lax.mul(x, x)
+    ratio = lax.div(_polynomial(x, _LOG1P_P), _polynomial(x, _LOG1P_Q))
     # The cubic is never positive. Saying so keeps the compiler from contracting its
     # last product into the subtraction, which would change the rounding.
-    cubic = jnp.minimum(cubic, _f32(0))
-    return x + (cubic - _f32(0.5) * x2)
+    cubic = lax.min(lax.mul(lax.mul(x, x2), ratio), _f32(0))
+    return lax.add(x, lax.sub(cubic, lax.mul(_f32(0.5), x2)))
 
 
 @jax.custom_jvp
@@ -107,12 +111,14 @@ def erf_inv(u: Array) -> Array:
     """
     if u.dtype != jnp.float32:
         return lax.erf_inv(u)
-    x = -(u * u)
-    far = -_log(x + _f32(1))
-    w = jnp.where(x > _f32(1 - np.sqrt(2)), -_log1p_near_zero(x), far)
-    central = _polynomial(w - _f32(2.5), _CENTRAL)
-    tail = _polynomial(jnp.sqrt(far) - _f32(3), _TAIL)  # not of w: it need not wait for w
-    return jnp.where(w < _f32(5), central, tail) * u
+    x = lax.neg(lax.mul(u, u))
+    far = lax.neg(_log(lax.add(x, _f32(1))))
+    near = lax.neg(_log1p_near_zero(x))
+    w = lax.select(lax.gt(x, _f32(1 - np.sqrt(2))), near, far)
+    central = _polynomial(lax.sub(w, _f32(2.5)), _CENTRAL)
+    # Not of w, for which it need not wait.
+    tail = _polynomial(lax.sub(lax.sqrt(far), _f32(3)), _TAIL)
+    return lax.mul(lax.select(lax.lt(w, _f32(5)), central, tail), u)
 
 
 @erf_inv.defjvp

@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit._checks import check_argument, check_dtype, check_key, check_shape, wide
-from jaxinit._draw import Draw, Part, Spec, run, sample
+from jaxinit._draw import Draw, Part, Program, Spec, run, sample
 from jaxinit.sharding import OutSharding, label, resolve
 
 P = ParamSpec("P")
@@ -112,12 +112,18 @@ class Bound:
         out_sharding: OutSharding = None,
     ) -> Array:
         """Weights of the given shape and dtype, drawn from the key; see `Initializer`."""
+        program, key, operands = self._prepared(key, shape, dtype, out_sharding)
+        return label(run(program, key, operands), program.spec.sharding)
+
+    def _prepared(
+        self, key: Any, shape: Sequence[int], dtype: DTypeLike | None, out_sharding: OutSharding
+    ) -> tuple[Program, Any, tuple[Any, ...]]:
+        """What `run` takes to draw them."""
         shape = check_shape(shape)
         kind = check_dtype(self._dtype if dtype is None else dtype)
         plan = _plan if self._held_by_jax else _cached_plan
         program, operands = plan(self, shape, kind, resolve(out_sharding, shape))
-        weights = run(program, check_key(key) if program.random else None, operands)
-        return label(weights, program.spec.sharding)
+        return program, check_key(key) if program.random else None, operands
 
     def __mul__(self, factor: ArrayLike) -> "Bound":
         from jaxinit.algebra import scaled  # which is itself made by `initializer`

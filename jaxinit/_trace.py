@@ -12,11 +12,13 @@ from jax.interpreters import partial_eval
 from jax.sharding import NamedSharding
 
 from jaxinit import random
+from jaxinit._ahead import call_each
 from jaxinit._erfinv import erf_inv
 from jaxinit.sharding import label, place
 
 # Their scalar operands are data, not law: a path's hash, a factor that `run` hides.
 _LIFTED = ("random_fold_in", "optimization_barrier")
+_PICKS = ("slice", "squeeze", "unstack")
 
 
 def results(
@@ -71,8 +73,29 @@ class Equation(NamedTuple):
             return [random.bits(values[0], shape, f"uint{width}")]
         if primitive.name == "erf_inv" and values[0].dtype == jnp.float32:
             return [erf_inv(values[0])]
+        if primitive.name in _PICKS and self.makes_keys:
+            picked = _picked(primitive.name, params, values[0])
+            if picked is not None:
+                return picked
         found = primitive.bind(*values, **primitive.get_bind_params(params))
         return found if primitive.multiple_results else [found]
+
+
+def _picked(name: str, params: Any, keys: Any) -> list[Any] | None:
+    """Some of a batch of keys, taken in numpy, where no program is compiled for each place."""
+    if isinstance(keys, jax.core.Tracer) or jax.random.key_data(keys).committed:
+        return None
+    data = np.asarray(jax.random.key_data(keys))
+    if name == "slice":
+        strides = params["strides"] or (1,) * keys.ndim
+        limits = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
+        rows = [data[tuple(slice(*limit) for limit in limits)]]
+    elif name == "squeeze":
+        rows = [data.squeeze(tuple(params["dimensions"]))]
+    else:
+        rows = list(np.moveaxis(data, params["axis"], 0))
+    implementation = jax.random.key_impl(keys)
+    return [jax.random.wrap_key_data(row, impl=implementation) for row in rows]
 
 
 def _is_fusible(key: Any) -> bool:
@@ -127,6 +150,14 @@ def _compute(
     computation: Computation, sharding: NamedSharding | None, operands: tuple[Any, ...]
 ) -> Any:
     return place(computation, sharding, *operands)
+
+
+class Draw(NamedTuple):
+    """A computation of a leaf, its sharding and its operands; None returns the one operand."""
+
+    computation: Computation | None
+    sharding: NamedSharding | None
+    operands: tuple[Any, ...]
 
 
 def _step(equation: Equation, values: dict[int, Any]) -> None:
@@ -205,28 +236,36 @@ class _Trace:
         keys = (slot for _, operands in cuts.values() for slot in operands)
         for i in self._ancestors(keys):
             _step(self.equations[i], self.values)
-        made: dict[Any, Any] = {}
-        for slot, sharding in zip(wanted, shardings, strict=True):
-            if isinstance(slot, Slot) and (slot, sharding) not in made:
-                made[slot, sharding] = self._made(slot, *cuts[slot], sharding)
+        draws = {
+            (slot, sharding): self._draw(slot, *cuts[slot], sharding)
+            for slot, sharding in zip(wanted, shardings, strict=True)
+            if isinstance(slot, Slot)
+        }
+        computed = [draw for draw in draws.values() if draw.computation is not None]
+        weights = iter(call_each(_compute, 2, computed))
+        made = {
+            place: label(
+                jnp.asarray(draw.operands[0]) if draw.computation is None else next(weights),
+                draw.sharding,
+            )
+            for place, draw in draws.items()
+        }
         return [
             made[x, sharding] if isinstance(x, Slot) else jnp.asarray(x)
             for x, sharding in zip(wanted, shardings, strict=True)
         ]
 
-    def _made(
+    def _draw(
         self, slot: Slot, steps: list[int], operands: list[Slot], sharding: NamedSharding | None
-    ) -> Any:
+    ) -> Draw:
         values = tuple(self.values[x.number] for x in operands)
         if any(isinstance(value, jax.ShapeDtypeStruct) for value in values):
             raise ValueError(
                 "a leaf of the result depends on the values of an argument that was given as a "
                 "ShapeDtypeStruct: pass an array"
             )
-        if not steps:
-            return label(jnp.asarray(values[0]), sharding)
-        computation = Computation((self.equations[i] for i in steps), operands, slot)
-        return label(_compute(computation, sharding, values), sharding)
+        equations = (self.equations[i] for i in steps)
+        return Draw(Computation(equations, operands, slot) if steps else None, sharding, values)
 
     def _cut(self, slot: Slot) -> tuple[list[int], list[Slot]]:
         """The equations that make a slot from keys and given values, and those operands."""

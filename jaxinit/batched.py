@@ -1,7 +1,7 @@
 """Any init function, compiled once for each distinct law and shape instead of once a parameter."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -23,8 +23,8 @@ def batched(init_fn: Callable[P, R], shardings: Any = None) -> Callable[P, R]:
         init_fn: such as a linen module's `init`, a function that builds an nnx or an Equinox module
             from a key, or the `init` of a Haiku transform. Arguments that are no arrays are taken
             as they are; an array of which only the shape matters may be a `jax.ShapeDtypeStruct`.
-        shardings: a tree like the result, of `NamedSharding` or None; each leaf is drawn straight
-            onto its devices.
+        shardings: a tree like the result, of `NamedSharding` or None, or a function from the
+            abstract result to one; each leaf is drawn straight onto its devices.
 
     Returns:
         A function whose result is that of `jax.jit(init_fn)`, bit for bit.
@@ -64,10 +64,18 @@ def batched(init_fn: Callable[P, R], shardings: Any = None) -> Callable[P, R]:
         inputs = [flat[i] for i in arrays]
         traced = jax.make_jaxpr(leaves_of)(*inputs)
         leaves, tree = built
-        places = [None] * len(leaves) if shardings is None else tree.flatten_up_to(shardings)
+
+        def result(arrays: Iterable[Any]) -> Any:
+            given = iter(arrays)
+            return jax.tree.unflatten(tree, [next(given) if _is_array(x) else x for x in leaves])
+
+        where = shardings
+        if callable(shardings):
+            avals = traced.out_avals
+            where = shardings(result(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals))
+        places = [None] * len(leaves) if where is None else tree.flatten_up_to(where)
         places = [place for place, leaf in zip(places, leaves, strict=True) if _is_array(leaf)]
-        drawn = iter(results(traced, inputs, places))
-        return jax.tree.unflatten(tree, [next(drawn) if _is_array(x) else x for x in leaves])
+        return result(results(traced, inputs, places))
 
     return initialize
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -107,6 +108,7 @@ def match(pattern: Pattern, leaf: Leaf) -> tuple[str | None, ...] | None:
     return None if found is None else found.groups()
 
 
+@functools.cache
 def _glob(pattern: str) -> re.Pattern[str]:
     pieces, end = [], 0
     for wild in _WILD.finditer(pattern):

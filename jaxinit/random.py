@@ -325,33 +325,40 @@ def _threefry_bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:
     high, low = _hash(key, shape)
     if width == 64:
         return (high.astype(jnp.uint64) << np.uint64(32)) | low.astype(jnp.uint64)
-    return (high ^ low).astype(f"uint{width}")
+    return lax.convert_element_type(lax.bitwise_xor(high, low), f"uint{width}")
 
 
 def _hash(key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Threefry-2x32 of every position's row-major index (Salmon et al. 2011), twenty rounds."""
+    # lax, not operators of jnp, which take four times as long to trace.
     high, low = _counter(shape)
-    ks = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
-    x0, x1 = high + ks[0], low + ks[1]
+    k0, k1 = (lax.index_in_dim(key, i, keepdims=False) for i in range(2))
+    ks = (k0, k1, lax.bitwise_xor(lax.bitwise_xor(k0, k1), _PARITY))
+    x0, x1 = lax.add(high, ks[0]), lax.add(low, ks[1])
     for i in range(5):
         for r in _ROTATIONS[i % 2]:
-            x0 = x0 + x1
-            x1 = x0 ^ ((x1 << np.uint32(r)) | (x1 >> np.uint32(32 - r)))
-        x0 = x0 + ks[(i + 1) % 3]
-        x1 = x1 + (ks[(i + 2) % 3] + np.uint32(i + 1))
+            x0 = lax.add(x0, x1)
+            x1 = lax.bitwise_xor(x0, _rotate_left(x1, r))
+        x0 = lax.add(x0, ks[(i + 1) % 3])
+        x1 = lax.add(x1, lax.add(ks[(i + 2) % 3], np.uint32(i + 1)))
     return x0, x1
+
+
+def _rotate_left(x: Array, r: int) -> Array:
+    left = lax.shift_left(x, np.uint32(r))
+    return lax.bitwise_or(left, lax.shift_right_logical(x, np.uint32(32 - r)))
 
 
 def _counter(shape: tuple[int, ...]) -> tuple[Array | np.uint32, Array]:
     """Row-major indices as two 32-bit words; one iota an axis, so that any axis may be sharded."""
     high: Array | np.uint32 = np.uint32(0)
-    low = jnp.zeros(shape, jnp.uint32)
+    low = lax.full(shape, 0, jnp.uint32)
     wide = math.prod(shape) > _WORD
     stride = 1
     for axis in reversed(range(len(shape))):
         i = lax.broadcasted_iota(jnp.uint32, shape, axis)
-        product = i * np.uint32(stride % _WORD)
-        low = low + product
+        product = lax.mul(i, np.uint32(stride % _WORD))
+        low = lax.add(low, product)
         if wide:
             carry = (low < product).astype(jnp.uint32)
             high = high + carry + _multiply_high(i, stride % _WORD) + i * np.uint32(stride // _WORD)

@@ -1,16 +1,19 @@
 """Trees of parameters, drawn leaf by leaf by the rules that cover them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxinit._ahead import call_each
+from jaxinit._draw import run
 from jaxinit._initializer import Bound
 from jaxinit.algebra import scaled
 from jaxinit.paths import Leaf, at, fold, leaves
 from jaxinit.rules import Assignment, Joint, Rules
-from jaxinit.sharding import resolve
+from jaxinit.sharding import label, resolve
 
 
 def initialize(
@@ -85,8 +88,7 @@ def _fill(
     _check(calls, key)
     keys = fold(key, [call.path for call in calls])
     values = [leaf.value for leaf in found]
-    for assignment, call, its in zip(assignments, calls, keys, strict=True):
-        weights = call.init(its, call.shape, call.dtype, *call.out_sharding)
+    for assignment, weights in zip(assignments, _drawn(calls, keys), strict=True):
         if isinstance(assignment.rule, Joint):
             for i, position in enumerate(assignment.positions):
                 values[position] = weights[i]
@@ -100,7 +102,7 @@ class _Call(NamedTuple):
     init: Bound
     shape: tuple[int, ...]
     dtype: Any
-    out_sharding: tuple[NamedSharding, ...]
+    out_sharding: NamedSharding | None
 
 
 def _call(
@@ -116,17 +118,24 @@ def _call(
     init = assignment.init
     # Any other callable becomes a value whose draws are compiled once for each shape.
     bound = init if isinstance(init, Bound) else scaled(init, 1)
-    given = () if sharding is None else (sharding,)
-    return _Call(first.path, bound, shape, first.value.dtype, given)
+    return _Call(first.path, bound, shape, first.value.dtype, sharding)
+
+
+def _drawn(calls: Sequence[_Call], keys: Sequence[Any]) -> Iterator[Array]:
+    prepared = [
+        call.init._prepared(key, call.shape, call.dtype, call.out_sharding)
+        for call, key in zip(calls, keys, strict=True)
+    ]
+    for (program, _, _), weights in zip(prepared, call_each(run, 1, prepared), strict=True):
+        yield label(weights, program.spec.sharding)
 
 
 def _check(calls: Sequence[_Call], key: Any) -> None:
     """Refuse, by path, what cannot be drawn, before anything is."""
     seen = set()
-    for path, init, shape, dtype, given in calls:
+    for path, init, shape, dtype, sharding in calls:
         with at(path):
-            for sharding in given:
-                resolve(sharding, shape)
+            resolve(sharding, shape)
             if (init, shape, dtype) in seen:
                 continue
             seen.add((init, shape, dtype))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cases import bits
 from flax import nnx
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import jaxinit
 from jaxinit import batched
@@ -77,6 +77,40 @@ def test_scanned_layers() -> None:
     assert_same(batched(init)(KEYS[0], TOKENS), jax.jit(init)(KEYS[0], TOKENS))
 
 
+class Lifted(nn.Module):
+    """Layers rematerialized, scanned and mapped."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Through all of them."""
+        x, _ = nn.remat(Block)()(x)
+        scanned = nn.remat(Block, prevent_cse=False)
+        axes: Any = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+        x, _ = nn.scan(scanned, **axes, length=2)()(x, None)
+        return nn.vmap(nn.Dense, **axes, in_axes=None, axis_size=3)(4)(x)
+
+
+def test_lifted_transforms() -> None:
+    x = jnp.ones((2, 5, 8))
+    found = batched(Lifted().init)(KEYS[0], x)
+    assert found["params"]["VmapDense_0"]["kernel"].shape == (3, 8, 4)
+    assert_same(found, jax.jit(Lifted().init)(KEYS[0], x))
+
+
+def test_nnx_stacks() -> None:
+    @nnx.split_rngs(splits=3)
+    @nnx.vmap(in_axes=(0,), out_axes=0)
+    def stack(rngs: nnx.Rngs) -> nnx.Module:
+        return nnx.Linear(8, 4, rngs=rngs)
+
+    def build(key: jax.Array) -> Any:
+        return nnx.state(stack(nnx.Rngs(key)))
+
+    found = batched(build)(KEYS[0])
+    assert found["kernel"][...].shape == (3, 8, 4)
+    assert_same(found, jax.jit(build)(KEYS[0]))
+
+
 def test_nnx() -> None:
     def build(key: jax.Array) -> nnx.Module:
         rngs = nnx.Rngs(key)
@@ -116,6 +150,31 @@ def test_a_law_and_a_shape_compile_once() -> None:
     # One step of the twenty differs: the count can tell.
     mixed = nn.Sequential([nn.Dense(8), nn.Dense(8, kernel_init=nn.initializers.he_normal())])
     assert compilations(lambda: batched(mixed.init)(KEYS[0], x)) == 3
+
+
+def test_no_program_is_compiled_twice() -> None:
+    """What the pool compiles ahead, the call finds; a second call compiles nothing."""
+    from jax import monitoring
+
+    events: list[str] = []
+
+    def listen(event: str, *_: Any, **__: Any) -> None:
+        if "backend_compile" in event:
+            events.append(event)
+
+    kernels = nn.Sequential([nn.Dense(9), nn.Dense(9), nn.Dense(7)])
+    x = jnp.ones((1, 9))
+    monitoring.register_event_duration_secs_listener(listen)
+    try:
+        found = compilations(lambda: batched(kernels.init)(KEYS[0], x))
+        cold = len(events)
+        batched(kernels.init)(KEYS[0], x)
+    finally:
+        monitoring.unregister_event_duration_listener(listen)
+    assert found == 4
+    # Keys may cost one more.
+    assert found <= cold <= found + 1
+    assert len(events) == cold
 
 
 def test_the_forward_pass_is_not_run() -> None:
@@ -192,6 +251,14 @@ def test_partitioned_parameters() -> None:
     mesh = Mesh(np.array(jax.devices()), ("x",), axis_types=(AxisType.Auto,))
     kernel_init = nn.with_partitioning(jaxinit.he_normal(), (None, "x"))
     model = nn.Dense(16, kernel_init=kernel_init)
+    whole = NamedSharding(mesh, PartitionSpec())
+    split = NamedSharding(mesh, PartitionSpec(None, "x"))
+
+    def by_rank(abstract: Any) -> Any:
+        return jax.tree.map(lambda leaf: split if leaf.ndim == 2 else whole, abstract)
+
+    found = nn.unbox(batched(model.init, by_rank)(KEYS[0], jnp.ones((1, 8))))["params"]
+    assert (found["kernel"].sharding, found["bias"].sharding) == (split, whole)
     with jax.set_mesh(mesh):
         boxed = batched(model.init)(KEYS[0], jnp.ones((1, 8)))
     assert boxed["params"]["kernel"].names == (None, "x")

@@ -1,5 +1,6 @@
 """Whole Flax models: the module's own numbers, on their shards, or those of rules."""
 
+import inspect
 from typing import Any
 
 import flax.linen as nn
@@ -125,6 +126,70 @@ def test_each_device_holds_its_shard_alone() -> None:
     assert {s.data.shape for s in kernel.addressable_shards} == {(16, 512)}
 
 
+class Recorded:
+    """A jitted function that keeps the arguments of its calls."""
+
+    def __init__(self, jitted: Any) -> None:
+        self.jitted = jitted
+        self.lower = jitted.lower
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls.append(arguments)
+        return self.jitted(*arguments)
+
+
+COLUMNS: Any = (None, "model")
+
+
+class Wide(nnx.Module):
+    """One kernel, sharded over a mesh by its metadata."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        init = nnx.with_partitioning(nnx.initializers.lecun_normal(), COLUMNS)
+        self.layer = nnx.Linear(256, 512, kernel_init=init, rngs=rngs)
+
+
+WIDE = nn.Dense(512, kernel_init=nn.with_partitioning(nn.initializers.lecun_normal(), COLUMNS))
+NORMAL = Rules({"**": jaxinit.normal()})
+
+
+@pytest.mark.parametrize("rules", [None, NORMAL], ids=["own", "rules"])
+@pytest.mark.parametrize("house", ["linen", "nnx"])
+def test_no_device_holds_a_whole_copy_at_any_time(
+    house: str, rules: Rules | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The programs are compiled for the shard, and need next to no memory beside it."""
+    from jaxinit import _draw, _trace, trees
+
+    records = [Recorded(_trace._compute), Recorded(_draw.run)]
+    monkeypatch.setattr(_trace, "_compute", records[0])
+    monkeypatch.setattr(trees, "run", records[1])
+    if house == "linen":
+        x = jax.ShapeDtypeStruct((1, 256), "float32")
+        jaxinit.flax.init(WIDE, KEY, x, rules=rules, mesh=MESH)
+    else:
+        jaxinit.flax.create(Wide, KEY, rules=rules, mesh=MESH)
+    shard = 256 * 512 * 4 // 2
+    programs = [r.jitted.lower(*a).compile() for r in records for a in r.calls]
+    drawn = [p for p in programs if p.memory_analysis().output_size_in_bytes == shard]
+    assert len(drawn) == 1
+    for program in programs:
+        assert "f32[256,512]" not in program.as_text()
+        assert program.memory_analysis().temp_size_in_bytes < 0.1 * shard
+
+
+def test_nnx_shares_what_the_factory_shares() -> None:
+    class Tied(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.layers = nnx.List([nnx.Linear(3, 3, rngs=rngs) for _ in range(2)])
+            self.again = self.layers[0]
+
+    found = jaxinit.flax.create(Tied, KEY)
+    assert found.again is found.layers[0]
+    same(nnx.state(found), jax.jit(lambda key: nnx.state(Tied(nnx.Rngs(key))))(KEY))
+
+
 def test_a_mesh_without_the_axis() -> None:
     mesh = Mesh(np.array(jax.devices()), ("x",), axis_types=(AxisType.Auto,))
     for drawn in (None, RULES):
@@ -164,6 +229,13 @@ def test_initializers_are_a_drop_in() -> None:
 
     names = {name for name in vars(nn.initializers) if not name.startswith("_")}
     assert names <= set(vars(initializers))
+    for name in names:
+        theirs, ours = getattr(nn.initializers, name), getattr(initializers, name)
+        if inspect.isfunction(theirs):
+            asked, given = (inspect.signature(f).parameters.values() for f in (theirs, ours))
+            pairs = zip(asked, given, strict=False)
+            assert all((a.name, a.default, a.kind) == (b.name, b.default, b.kind) for a, b in pairs)
+            assert len(given) >= len(asked)
     init = initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
     theirs = nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
     expected = jax.jit(lambda key: theirs(key, (50, 8)))(KEY)

@@ -27,7 +27,14 @@ from jaxinit import zeros_init as zeros_init
 
 
 def variance_scaling(
-    scale: Any, mode: Any, distribution: Any, in_axis: Any = -2, out_axis: Any = -1, **rest: Any
+    scale: Any,
+    mode: Any,
+    distribution: Any,
+    in_axis: Any = -2,
+    out_axis: Any = -1,
+    batch_axis: Any = (),
+    dtype: Any = None,
+    **rest: Any,
 ) -> Initializer:
     """`jaxinit.variance_scaling`, which also takes the axes that Flax's embeddings are given.
 
@@ -40,6 +47,8 @@ def variance_scaling(
         distribution: as there.
         in_axis: axes contracted with the input.
         out_axis: axes kept in the output.
+        batch_axis: axes that are neither.
+        dtype: where a call gives none.
         **rest: as there.
 
     Returns:
@@ -55,4 +64,6 @@ def variance_scaling(
     """
     if (in_axis, out_axis) == (-2, 0):
         in_axis = -1
-    return scaling.variance_scaling(scale, mode, distribution, in_axis, out_axis, **rest)
+    return scaling.variance_scaling(
+        scale, mode, distribution, in_axis, out_axis, batch_axis, dtype, **rest
+    )

@@ -56,21 +56,23 @@ def init(
     def variables(key: Any, *args: Any) -> Any:
         return module.init(key, *args, **kwargs)
 
-    abstract = jax.eval_shape(variables, key, *args)
-    logical = dict(nn.get_logical_axis_rules())
-    shardings = _named(abstract, nn.get_partition_spec(abstract), mesh, logical)
+    def places(abstract: Any) -> Any:
+        logical = dict(nn.get_logical_axis_rules())
+        return _named(abstract, nn.get_partition_spec(abstract), mesh, logical)
+
     if rules is None:
-        return batched(variables, shardings)(key, *args)
+        return batched(variables, places)(key, *args)
 
     def others(key: Any, *args: Any) -> Any:
         return {name: v for name, v in variables(key, *args).items() if name != "params"}
 
+    abstract = jax.eval_shape(variables, key, *args)
+    params = abstract["params"]
     drawn = key["params"] if isinstance(key, dict) else key
-    params = initialize(
-        abstract["params"], rules, drawn, shardings["params"] if shardings else None
-    )
-    rest = {name: s for name, s in (shardings or {}).items() if name != "params"} or None
-    return {**batched(others, rest)(key, *args), "params": params}
+    filled = {"params": initialize(params, rules, drawn, places(params))}
+    if len(abstract) == 1:
+        return filled
+    return {**batched(others, places)(key, *args), **filled}
 
 
 def create(
@@ -102,23 +104,21 @@ def create(
 
     def build(key: Any) -> Any:
         with nnx.use_eager_sharding(False):  # leaves are placed here, where they are drawn
-            return nnx.state(factory(nnx.Rngs(key)))
+            return nnx.split(factory(nnx.Rngs(key)))
 
-    with nnx.use_eager_sharding(False):
-        graph, abstract = nnx.split(nnx.eval_shape(lambda: factory(nnx.Rngs(key))))
-    shardings = _named(abstract, nnx.get_partition_spec(abstract), mesh, {})
+    def places(abstract: Any) -> Any:
+        return _named(abstract, nnx.get_partition_spec(abstract), mesh, {})
+
     if rules is None:
-        return nnx.merge(graph, batched(build, shardings)(key))
-    params, rest = nnx.split_state(abstract, nnx.Param, ...)
-    its, others = (None, None)
-    if shardings is not None:
-        its, others = nnx.split_state(shardings, nnx.Param, ...)
+        return nnx.merge(*batched(build, places)(key))
 
     def remaining(key: Any) -> Any:
-        return nnx.split_state(build(key), nnx.Param, ...)[1]
+        return nnx.split_state(build(key)[1], nnx.Param, ...)[1]
 
-    drawn = initialize(params, rules, key, its)
-    return nnx.merge(graph, drawn, batched(remaining, others)(key) if rest else rest)
+    graph, abstract = jax.eval_shape(build, key)
+    params, rest = nnx.split_state(abstract, nnx.Param, ...)
+    drawn = initialize(params, rules, key, places(params))
+    return nnx.merge(graph, drawn, batched(remaining, places)(key) if rest else rest)
 
 
 def _named(tree: Any, specs: Any, mesh: Mesh | None, logical: Mapping[str, Any]) -> Any:
