@@ -174,9 +174,17 @@ def derive(law: Law, *operands: ArrayLike | Part, **settings: Hashable) -> Draw:
     return Draw(law, operands, tuple(settings.items()), keyed=True, random=random)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def run(program: Program, key: Any, operands: tuple[Any, ...]) -> Array:
-    """The weights, in their dtype, each device computing the part that it keeps."""
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def run(
+    program: Program, implementation: Hashable | None, key: Any, operands: tuple[Any, ...]
+) -> Array:
+    """The weights, in their dtype, each device computing the part that it keeps.
+
+    Given an implementation of keys, `key` is the data of one, which JAX passes several times as
+    fast.
+    """
+    if implementation is not None and key is not None:
+        key = jax.random.wrap_key_data(key, impl=implementation)
 
     def weights(operands: tuple[Any, ...], key: Any) -> Array:
         # Were they known, the compiler would merge constant factors, and round otherwise.

@@ -112,18 +112,19 @@ class Bound:
         out_sharding: OutSharding = None,
     ) -> Array:
         """Weights of the given shape and dtype, drawn from the key; see `Initializer`."""
-        program, key, operands = self._prepared(key, shape, dtype, out_sharding)
-        return label(run(program, key, operands), program.spec.sharding)
+        program, operands = self._planned(shape, dtype, out_sharding)
+        key = check_key(key) if program.random else None
+        return label(run(program, None, key, operands), program.spec.sharding)
 
-    def _prepared(
-        self, key: Any, shape: Sequence[int], dtype: DTypeLike | None, out_sharding: OutSharding
-    ) -> tuple[Program, Any, tuple[Any, ...]]:
-        """What `run` takes to draw them."""
+    def _planned(
+        self, shape: Sequence[int], dtype: DTypeLike | None, out_sharding: OutSharding
+    ) -> tuple[Program, tuple[Any, ...]]:
+        """What to compile, and its numbers."""
         shape = check_shape(shape)
         kind = check_dtype(self._dtype if dtype is None else dtype)
         plan = _plan if self._held_by_jax else _cached_plan
         program, operands = plan(self, shape, kind, resolve(out_sharding, shape))
-        return program, check_key(key) if program.random else None, operands
+        return program, operands
 
     def __mul__(self, factor: ArrayLike) -> "Bound":
         from jaxinit.algebra import scaled  # which is itself made by `initializer`

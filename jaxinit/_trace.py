@@ -16,6 +16,8 @@ from jaxinit._ahead import call_each
 from jaxinit._erfinv import erf_inv
 from jaxinit.sharding import label, place
 
+# Entries that numpy fills sooner than XLA compiles.
+_FEW = 2**16
 # Their scalar operands are data, not law: a path's hash, a factor that `run` hides.
 _LIFTED = ("random_fold_in", "optimization_barrier")
 _PICKS = ("slice", "squeeze", "unstack")
@@ -152,6 +154,16 @@ def _compute(
     return place(computation, sharding, *operands)
 
 
+def _filled(equations: Sequence[Equation]) -> np.ndarray[Any, Any] | None:
+    """One number over and over, if that is all and it is not worth compiling a program."""
+    names = [equation.source.primitive.name for equation in equations]
+    if names != ["broadcast_in_dim"] or isinstance(equations[0].inputs[0], Slot):
+        return None
+    aval = equations[0].source.outvars[0].aval
+    number = np.asarray(equations[0].inputs[0], aval.dtype)
+    return np.full(aval.shape, number) if aval.size <= _FEW and not number.ndim else None
+
+
 class Draw(NamedTuple):
     """A computation of a leaf, its sharding and its operands; None returns the one operand."""
 
@@ -264,7 +276,10 @@ class _Trace:
                 "a leaf of the result depends on the values of an argument that was given as a "
                 "ShapeDtypeStruct: pass an array"
             )
-        equations = (self.equations[i] for i in steps)
+        equations = [self.equations[i] for i in steps]
+        filled = None if sharding else _filled(equations)
+        if filled is not None:
+            return Draw(None, None, (filled,))
         return Draw(Computation(equations, operands, slot) if steps else None, sharding, values)
 
     def _cut(self, slot: Slot) -> tuple[list[int], list[Slot]]:

@@ -86,9 +86,8 @@ def _fill(
     where = _shardings(found, structure, shardings)
     calls = [_call(found, assignment, where) for assignment in assignments]
     _check(calls, key)
-    keys = fold(key, [call.path for call in calls])
     values = [leaf.value for leaf in found]
-    for assignment, weights in zip(assignments, _drawn(calls, keys), strict=True):
+    for assignment, weights in zip(assignments, _drawn(calls, key), strict=True):
         if isinstance(assignment.rule, Joint):
             for i, position in enumerate(assignment.positions):
                 values[position] = weights[i]
@@ -121,12 +120,15 @@ def _call(
     return _Call(first.path, bound, shape, first.value.dtype, sharding)
 
 
-def _drawn(calls: Sequence[_Call], keys: Sequence[Any]) -> Iterator[Array]:
+def _drawn(calls: Sequence[_Call], key: Any) -> Iterator[Array]:
+    implementation = jax.random.key_impl(key)
+    planned = [call.init._planned(call.shape, call.dtype, call.out_sharding) for call in calls]
+    rows = fold(key, [call.path for call in calls])
     prepared = [
-        call.init._prepared(key, call.shape, call.dtype, call.out_sharding)
-        for call, key in zip(calls, keys, strict=True)
+        (program, implementation, row if program.random else None, operands)
+        for (program, operands), row in zip(planned, rows, strict=True)
     ]
-    for (program, _, _), weights in zip(prepared, call_each(run, 1, prepared), strict=True):
+    for (program, _), weights in zip(planned, call_each(run, 2, prepared), strict=True):
         yield label(weights, program.spec.sharding)
 
 
