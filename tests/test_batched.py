@@ -146,10 +146,10 @@ def test_a_law_and_a_shape_compile_once() -> None:
     x = jnp.ones((1, 8))
     assert compilations(lambda: batched(Deep().init)(KEYS[0], x)) == 2
     kernels = nn.Sequential([nn.Dense(8) for _ in range(30)])
-    assert compilations(lambda: batched(kernels.init)(KEYS[0], x)) == 2
+    assert compilations(lambda: batched(kernels.init)(KEYS[0], x)) == 1  # numpy fills the biases
     # One step of the twenty differs: the count can tell.
     mixed = nn.Sequential([nn.Dense(8), nn.Dense(8, kernel_init=nn.initializers.he_normal())])
-    assert compilations(lambda: batched(mixed.init)(KEYS[0], x)) == 3
+    assert compilations(lambda: batched(mixed.init)(KEYS[0], x)) == 2
 
 
 def test_no_program_is_compiled_twice() -> None:
@@ -171,7 +171,7 @@ def test_no_program_is_compiled_twice() -> None:
         batched(kernels.init)(KEYS[0], x)
     finally:
         monitoring.unregister_event_duration_listener(listen)
-    assert found == 4
+    assert found == 2
     # Keys may cost one more.
     assert found <= cold <= found + 1
     assert len(events) == cold
