@@ -1,5 +1,9 @@
 """Weight initializers for JAX: right in every dtype, on every mesh, and fast."""
 
+import importlib as _importlib
+import types as _types
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from jaxinit import gains as gains
 from jaxinit import random as random
 from jaxinit._draw import Draw as Draw
@@ -145,3 +149,19 @@ from jaxinit.width import spectral as spectral
 from jaxinit.width import wang as wang
 
 __version__ = "0.1.0"
+
+if _TYPE_CHECKING:
+    from jaxinit import capture as capture
+
+# Rooms that are imported on use.
+_ROOMS = ("capture",)
+
+
+def __getattr__(name: str) -> _types.ModuleType:
+    if name in _ROOMS:
+        return _importlib.import_module(f"jaxinit.{name}")
+    raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS})
