@@ -177,8 +177,19 @@ class Analysis:
             return None
         operands = tuple(x if x is not None else Expression(value=1.0) for x in found)
         joined = Expression(step, operands, root)
-        ends = any(x is not None and x.normalized for x in own)
-        return None if ends and joined.nonlinear else joined
+        normalized = [x is not None and x.normalized for x in found]
+        if not (any(normalized) and joined.nonlinear):
+            return joined
+        if not all(normalized[i] for i in data):
+            return None
+        # A normalization ends where a nonlinearity begins, of which it is the root.
+        self._use(*(step.inputs[i] for i in data))
+        (first, *more) = {step.inputs[i].number: step.inputs[i] for i in data}.values()
+        starts = tuple(
+            Expression(root=first) if ends else x
+            for x, ends in zip(operands, normalized, strict=True)
+        )
+        return None if more else Expression(step, starts, first)
 
     def _of_weights(self, step: Step, facts: Sequence[Fact]) -> Fact:
         """Of parameters and constants alone: the leaves that make up most of the result."""
@@ -232,13 +243,20 @@ class Analysis:
         found = inner.run(step.inner, given)
         self.unobserved += inner.unobserved
         outer = {s.number for s in step.inputs if isinstance(s, Slot)}
-        roots = {e.root.number for a in step.inputs if (e := self.expression(a)) and e.root}
+        roots = {e.root.number for fact in given if (e := fact.expression) and e.root}
         for slot, fact in zip(step.outputs, found, strict=True):
             root = fact.expression.root if fact.expression is not None else None
             kept = root is None or root.number in outer | roots
             self._set(slot, fact if kept else fact._replace(expression=None))
             if not kept or fact.expression is None:
                 self._use(*step.inputs)
+
+    def _start(self, atom: Any) -> Expression | None:
+        expression = self.expression(atom)
+        if expression is not None and expression.normalized:
+            self._use(atom)
+            return Expression(root=atom)
+        return expression
 
     def _body(self, step: Step, inner: Block, steps: tuple[int, ...]) -> None:
         self._use(*step.inputs)

@@ -154,7 +154,7 @@ def _units(draft: Draft) -> tuple[int, ...]:
 def _reduced_axes(expression: Expression) -> tuple[int, ...]:
     step = expression.step
     if step is not None and step.name in REDUCTIONS and expression.operands[0].direct:
-        return tuple(step.params.get("axes", step.params.get("dimensions", ())))
+        return tuple(map(int, step.params.get("axes", step.params.get("dimensions", ()))))
     return next((axes for x in expression.operands if (axes := _reduced_axes(x))), ())
 
 
@@ -189,7 +189,7 @@ def _names(drafts: Sequence[Draft], functions: dict[int, Activation]) -> Iterato
         if draft.kernels:
             path = draft.kernels[0].path
             alone = scope and owners[scope] == 1
-            name = scope if alone else posixpath.dirname(path) or path
+            name = scope if alone else posixpath.dirname(path) or path or draft.kind
         else:
             function = functions.get(draft.output.number)
             own = (function and function.name) or draft.kind

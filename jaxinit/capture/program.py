@@ -1,5 +1,6 @@
 """A traced function as blocks of steps over numbered slots, what it calls inlined."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -72,6 +73,7 @@ BODIES = {
 }
 REMAT = ("checkpoint", "remat2")
 CUSTOM = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
+_TRANSFORMED = re.compile(r"\b\w+\(([^()]*)\)")
 _INLINED = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
 
 
@@ -146,7 +148,7 @@ class _Flattening:
         for source in jaxpr.eqns:
             inputs = tuple(map(read, source.invars))
             name = source.primitive.name
-            here = "/".join(filter(None, (scope, str(source.source_info.name_stack))))
+            here = _scope(scope, str(source.source_info.name_stack))
             if name in _INLINED and not places_arrays(source.params):
                 (inner,) = nested(source.params)
                 outputs = self.inline(inner, inputs, here, steps, constants)
@@ -157,6 +159,13 @@ class _Flattening:
                 steps.append(Step(source, here, inputs, tuple(outputs), block))
             places.update(zip(source.outvars, outputs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
+
+
+def _scope(outer: str, names: str) -> str:
+    """Names joined by slashes, those of transformations, such as vmap(layer), without them."""
+    while (bare := _TRANSFORMED.sub(r"\1", names)) != names:
+        names = bare
+    return "/".join(filter(None, (outer, *names.split("/"))))
 
 
 def places_arrays(params: dict[str, Any]) -> bool:
