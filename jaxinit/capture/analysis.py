@@ -239,7 +239,7 @@ class Analysis:
             self._opaque(step)
             return
         inner = Analysis(self.tree, facts=self.facts)
-        given = [self.fact(atom)._replace(expression=self.expression(atom)) for atom in step.inputs]
+        given = [self.fact(atom)._replace(expression=self._start(atom)) for atom in step.inputs]
         found = inner.run(step.inner, given)
         self.unobserved += inner.unobserved
         outer = {s.number for s in step.inputs if isinstance(s, Slot)}
@@ -315,7 +315,7 @@ class Analysis:
         data = any(fact.data for fact in facts)
         moves = step.name in labels.MOVES
         weights = () if data or not moves else tuple(w for f in facts for w in f.weights)
-        if step.name in ("slice", "dynamic_slice", "split"):
+        if step.name in ("slice", "dynamic_slice", "split", "unstack"):
             weights = tuple(w._replace(whole=False) for w in weights)
         constant = facts[0].expression if step.name in SHAPING and not data else None
         for slot, axes in zip(step.outputs, found, strict=True):

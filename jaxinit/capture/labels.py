@@ -14,8 +14,18 @@ _NONE: frozenset[Hashable] = frozenset()
 MOVES = frozenset(
     {
         *("broadcast_in_dim", "concatenate", "copy", "copy_p", "dynamic_slice", "expand_dims"),
-        *("pad", "reshape", "rev", "sharding_constraint", "slice", "split", "squeeze", "transpose"),
-        *("dynamic_update_slice", "optimization_barrier", "name"),
+        *(
+            "pad",
+            "reshape",
+            "rev",
+            "sharding_constraint",
+            "slice",
+            "split",
+            "squeeze",
+            "transpose",
+            "unstack",
+        ),
+        *("unstack", "dynamic_update_slice", "optimization_barrier", "name"),
         *("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort"),
         *("reduce_window_sum", "reduce_window_max", "reduce_window_min", "reduce_window"),
     }
@@ -62,6 +72,9 @@ def moved(step: Step, given: Sequence[Labels]) -> list[Labels]:
         case "squeeze":
             gone = params["dimensions"]
             return [tuple(label for axis, label in enumerate(first) if axis not in gone)]
+        case "unstack":
+            gone = params["axis"]
+            return [first[:gone] + first[gone + 1 :]] * len(shapes)
         case "expand_dims":
             new = iter(first)
             added = params["dimensions"]
