@@ -58,6 +58,8 @@ class Expression:
         # Whether each element of it hangs on the same element of the root, not on sums alone.
         direct = [x for x in operands if x.direct]
         self.direct: bool = root is not None and not reduces and (step is None or bool(direct))
+        # The axis of the root that each axis of it is; None: the same.
+        self.order = _order(step, direct)
         self.reduced: bool = reduces or any(x.reduced for x in operands)
         sums = [x for x in operands if x.root is not None and not x.direct]
         products = name in ("mul", "div")
@@ -88,9 +90,18 @@ class Expression:
         if self.step is None:
             return None if self.value is None else float(np.asarray(self.value))
         params = tuple(sorted((k, str(v)) for k, v in self.step.params.items()))
-        if self.step.name in SHAPING:
+        if self.step.name in SHAPING or self.step.name == "transpose":
             return self.operands[0].signature()
         return (self.step.name, params, *(x.signature() for x in self.operands))
+
+
+def _order(step: Step | None, direct: list[Expression]) -> tuple[int, ...] | None:
+    before = direct[0].order if direct else None
+    if step is None or step.name != "transpose" or not direct:
+        return before
+    turned = tuple(step.params["permutation"])
+    order = turned if before is None else tuple(before[axis] for axis in turned)
+    return None if order == tuple(range(len(order))) else order
 
 
 def _is_linear(expression: Expression, direct: list[Expression]) -> bool:
@@ -102,7 +113,7 @@ def _is_linear(expression: Expression, direct: list[Expression]) -> bool:
         return len(direct) == 1
     if step.name == "div":
         return not expression.operands[1].direct
-    return step.name in (*_LINEAR, *SHAPING)
+    return step.name in (*_LINEAR, *SHAPING, "transpose")
 
 
 def _evaluate(expression: Expression, z: Any, known: dict[int, Any]) -> Any:
@@ -116,7 +127,7 @@ def _evaluate(expression: Expression, z: Any, known: dict[int, Any]) -> Any:
 
 
 def _applied(step: Step, values: list[Any], z: Any) -> Any:
-    if step.name in SHAPING or step.name in ("optimization_barrier", "name"):
+    if step.name in SHAPING or step.name in ("transpose", "optimization_barrier", "name"):
         return values[0]
     if step.name in ("convert_element_type", "reduce_precision"):
         wanted = step.outputs[0].aval.dtype

@@ -125,7 +125,9 @@ class Analysis:
             self._body(step, step.inner, steps)
         elif step.name in CONTRACTIONS and self._contraction(step, steps):
             pass
-        elif step.name in ELEMENTWISE or (step.name in SHAPING and self._inside(step)):
+        elif step.name in ELEMENTWISE or (
+            step.name in (*SHAPING, "transpose") and self._inside(step)
+        ):
             self._set(step.outputs[0], self._elementwise(step))
         elif step.name in labels.REDUCTIONS and self._inside(step):
             self._use(step.inputs[0], soft=True)
@@ -138,6 +140,8 @@ class Analysis:
         expression = self.expression(step.inputs[0])
         if expression is None or len(step.outputs) > 1 or expression.normalized:
             return False
+        if step.name == "transpose":
+            return not expression.reduced
         return step.name in labels.REDUCTIONS or not expression.direct
 
     def _elementwise(self, step: Step) -> Fact:
@@ -147,7 +151,7 @@ class Analysis:
         if not data:
             return self._of_weights(step, facts)
         axes = labels.united(output.shape, [facts[i].labels for i in data])
-        if step.name in SHAPING:
+        if step.name in labels.MOVES:
             (axes,) = labels.moved(step, [facts[0].labels])
         joined = self._joined(step, data)
         sources = [step.inputs[i] for i in data]
@@ -172,6 +176,8 @@ class Analysis:
         if len(roots) != 1 or any(x is None for x in own):
             return None
         root = next(x.root for x in own if x is not None)
+        if len({x.order for x in own if x is not None and x.direct}) > 1:
+            return None
         others = [x for i, x in enumerate(found) if i not in data]
         if any(x is None for x in others) and any(x is not None and x.direct for x in own):
             return None

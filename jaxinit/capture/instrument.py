@@ -49,7 +49,7 @@ class Instrument:
     def dummies(self) -> Statistics:
         """Zeros in the place of each cotangent's statistics."""
         found: Statistics = {}
-        for site, _, output in self.plan.places:
+        for site, _, output, _ in self.plan.places:
             value = jax.ShapeDtypeStruct(output.shape, output.aval.dtype)
             shapes = jax.eval_shape(functools.partial(self._cotangent, site), value)
             found[site.name] = jax.tree.map(
@@ -91,6 +91,7 @@ class Instrument:
         self, place: Place, source: Any, value: Any, dummies: Statistics, statistics: Statistics
     ) -> Any:
         site = place.site
+        source = source if place.order is None else jnp.transpose(source, place.order)
         seen = {
             "input": self.observer(site, "input", source),
             "output": self.observer(site, "output", value),

@@ -21,11 +21,12 @@ _STEPS = ("square", "exp", "abs", None)
 
 
 class Place(NamedTuple):
-    """A site, and the slots that hold its input and its output."""
+    """A site, the slots of its input and output, and how to turn the input to the output's axes."""
 
     site: Site
     input: Slot
     output: Slot
+    order: tuple[int, ...] | None
 
 
 class Plan(NamedTuple):
@@ -68,13 +69,15 @@ def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Pla
             [f for s in slots for _, f in found.get(s, ())] for slots in (reached, beyond)
         )
         own = functions.get(draft.output.number)
+        order = None if draft.expression is None else draft.expression.order
+        given_shape = draft.input.shape
         site = Site(
             name,
             draft.kind,
             draft.step.scope,
             draft.output.shape,
             draft.output.aval.dtype,
-            draft.input.shape,
+            given_shape if order is None else tuple(given_shape[axis] for axis in order),
             _units(draft),
             next(iter(positions(draft.labels, EXAMPLE)), None),
             draft.kernels,
@@ -84,7 +87,7 @@ def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Pla
             tuple(dict.fromkeys(later)) if draft.kernels else (),
             draft.steps,
         )
-        places.append(Place(site, draft.input, draft.output))
+        places.append(Place(site, draft.input, draft.output, order))
     return Plan(block, tuple(places), tuple(dict.fromkeys(analysis.unobserved)))
 
 
