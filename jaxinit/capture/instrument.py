@@ -93,8 +93,8 @@ class Instrument:
         site = place.site
         source = source if place.order is None else jnp.transpose(source, place.order)
         seen = {
-            "input": self.observer(site, "input", source),
-            "output": self.observer(site, "output", value),
+            "input": self.observer(site, "input", jax.lax.stop_gradient(source)),
+            "output": self.observer(site, "output", jax.lax.stop_gradient(value)),
         }
         statistics[site.name] = {side: x for side, x in seen.items() if x is not None}
         if self.replace is not None:
