@@ -23,8 +23,8 @@ def combined(*observers: Observer) -> Observer:
         An observer.
 
     >>> both = combined(moments, lambda site, side, value: {"size": value.size})
-    >>> sorted(both(None, "input", jax.numpy.ones(3)))[-2:]
-    ['size', 'std']
+    >>> sorted(both(None, "input", jax.numpy.ones(3)))[-3:]
+    ['size', 'std', 'zeros']
     """
 
     def observer(site: Site, side: Side, value: Any) -> dict[str, Any]:
