@@ -221,7 +221,9 @@ straight_through.defvjp(lambda x: (jnp.sign(x), None), lambda _, g: (3 * g,))
 def test_activations_are_recognized_through_jit_and_vmap(fn: str) -> None:
     function = getattr(jax.nn, fn)
     trace = capture.trace(lambda w, x: jax.vmap(lambda v: jax.jit(function)(w @ v))(x), W[0], X)
-    site = trace.sites[0]
+    site, activation = trace.sites
+    assert (site.units, site.examples) == ((0,), 1)
+    assert (activation.units, activation.examples) == ((1,), 0)  # vmap turns the result
     assert site.activation.name == fn
     assert jaxinit.gain(site.activation.fn) == pytest.approx(jaxinit.gain(fn), rel=1e-5)
 
@@ -230,6 +232,15 @@ def test_a_nonlinearity_right_after_a_normalization_is_a_site_of_its_own() -> No
     trace = capture.trace(lambda w, x: jax.nn.relu(jax.nn.standardize(x @ w)) @ w, W[0], X)
     assert [s.kind for s in trace.sites] == ["matmul", "normalization", "activation", "matmul"]
     assert trace.sites[0].activation.name == "relu"
+
+
+def test_a_kernel_is_followed_through_transposes_casts_and_reshapes() -> None:
+    def fn(w: Any, x: Any) -> Any:
+        kernel = (0.5 * w).astype(jnp.bfloat16).T.reshape(4, 2, 2)
+        return jnp.einsum("bi,iho->bho", x.astype(jnp.bfloat16), kernel)
+
+    (site,) = capture.trace(fn, {"w": W[0]}, X).sites
+    assert site.kernel == capture.Kernel("w", (4, 4), Axes(1, 0, (), rank=2))
 
 
 def test_a_derivative_rule_is_kept() -> None:

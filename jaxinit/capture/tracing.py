@@ -77,7 +77,8 @@ class Trace:
     """
 
     def __init__(self, fn: Callable[..., Any], params: Any, inputs: Sequence[Any]) -> None:
-        values, self._structure = jax.tree.flatten((params, tuple(inputs)))
+        values, structure = jax.tree.flatten((params, tuple(inputs)))
+        self._structure: Any = structure
         count = len(jax.tree.leaves(params))
         self._dynamic = [
             i for i, x in enumerate(values) if _is_array(x) or (i < count and _is_real(x))
