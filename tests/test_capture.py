@@ -236,7 +236,7 @@ def test_a_nonlinearity_right_after_a_normalization_is_a_site_of_its_own() -> No
 
 def test_a_kernel_is_followed_through_transposes_casts_and_reshapes() -> None:
     def fn(w: Any, x: Any) -> Any:
-        kernel = (0.5 * w).astype(jnp.bfloat16).T.reshape(4, 2, 2)
+        kernel = (0.5 * w["w"]).astype(jnp.bfloat16).T.reshape(4, 2, 2)
         return jnp.einsum("bi,iho->bho", x.astype(jnp.bfloat16), kernel)
 
     (site,) = capture.trace(fn, {"w": W[0]}, X).sites
