@@ -14,16 +14,22 @@ LAYERS, WIDTH, BATCH, TOKENS, VOCABULARY = 12, 768, 8, 128, 1000
 
 
 class Block(nn.Module):
+    """A block of a pre-norm transformer."""
+
     @nn.compact
     def __call__(self, x: Any) -> Any:
+        """Its output."""
         x = x + nn.MultiHeadDotProductAttention(12)(nn.LayerNorm()(x))
         hidden = nn.Dense(4 * WIDTH)(nn.LayerNorm()(x))
         return x + nn.Dense(WIDTH)(nn.gelu(hidden))
 
 
 class Model(nn.Module):
+    """A language model of such blocks."""
+
     @nn.compact
     def __call__(self, tokens: Any) -> Any:
+        """Its output."""
         x = nn.Embed(VOCABULARY, WIDTH)(tokens)
         for _ in range(LAYERS):
             x = Block()(x)
