@@ -144,6 +144,7 @@ from jaxinit.width import spectral as spectral
 from jaxinit.width import wang as wang
 
 if _TYPE_CHECKING:
+    from jaxinit import capture as capture
     from jaxinit import presets as presets
     from jaxinit.rules import Rules as Rules
     from jaxinit.rules import by_depth as by_depth
@@ -154,6 +155,7 @@ else:
     __getattr__, __dir__ = _lazy(
         __name__,
         {
+            "capture": "jaxinit.capture",
             "presets": "jaxinit.presets",
             **dict.fromkeys(("Rules", "by_depth", "joint"), "jaxinit.rules"),
             **dict.fromkeys(("initialize", "reinitialize"), "jaxinit.trees"),
