@@ -172,8 +172,8 @@ def test_no_program_is_compiled_twice() -> None:
     finally:
         monitoring.unregister_event_duration_listener(listen)
     assert found == 2
-    # Keys may cost one more.
-    assert found <= cold <= found + 1
+    # Seeding and splitting keys may cost two more.
+    assert found <= cold <= found + 2
     assert len(events) == cold
 
 

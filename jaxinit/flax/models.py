@@ -67,9 +67,10 @@ def init(
         return {name: v for name, v in variables(key, *args).items() if name != "params"}
 
     abstract = jax.eval_shape(variables, key, *args)
-    params = abstract["params"]
+    params = {"params": abstract["params"]}
     drawn = key["params"] if isinstance(key, dict) else key
-    filled = {"params": initialize(params, rules, drawn, places(params))}
+    where = mesh and places(params)["params"]
+    filled = {"params": initialize(params["params"], rules, drawn, where)}
     if len(abstract) == 1:
         return filled
     return {**batched(others, places)(key, *args), **filled}
@@ -106,11 +107,14 @@ def create(
         with nnx.use_eager_sharding(False):  # leaves are placed here, where they are drawn
             return nnx.split(factory(nnx.Rngs(key)))
 
-    def places(abstract: Any) -> Any:
-        return _named(abstract, nnx.get_partition_spec(abstract), mesh, {})
+    def places(state: Any) -> Any:
+        return _named(state, nnx.get_partition_spec(state), mesh, {})
+
+    def places_of_both(module: tuple[Any, Any]) -> Any:
+        return mesh and (module[0], places(module[1]))
 
     if rules is None:
-        return nnx.merge(*batched(build, places)(key))
+        return nnx.merge(*batched(build, places_of_both)(key))
 
     def remaining(key: Any) -> Any:
         return nnx.split_state(build(key)[1], nnx.Param, ...)[1]
