@@ -87,7 +87,7 @@ def _picked(name: str, params: Any, keys: Any) -> list[Any] | None:
     """Some of a batch of keys, taken in numpy, where no program is compiled for each place."""
     if isinstance(keys, jax.core.Tracer) or jax.random.key_data(keys).committed:
         return None
-    data = np.asarray(jax.random.key_data(keys))
+    data: Any = np.asarray(jax.random.key_data(keys))
     if name == "slice":
         strides = params["strides"] or (1,) * keys.ndim
         limits = zip(params["start_indices"], params["limit_indices"], strides, strict=True)

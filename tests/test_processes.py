@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import processes_child
@@ -91,7 +92,7 @@ def test_a_model_is_drawn_and_saved_by_several_and_read_by_one(
     )
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.restore(tmp_path / "checkpoint", abstract)
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    chex.assert_trees_all_equal_structs(found, expected)
     assert len(jax.tree.leaves(found)) == 8
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert len(ours.sharding.device_set) == 1

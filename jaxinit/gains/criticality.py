@@ -20,7 +20,7 @@ from jaxinit.gains.names import Activation, activation, parameter
 from jaxinit.gains.roots import ROUNDING, roots
 
 # Second moments among which roots are looked for: below, a signal has died out, above, exploded.
-_LADDER: Numbers = 2.0 ** np.arange(-40, 21)
+_LADDER: Numbers = np.exp2(np.arange(-40, 21, dtype=np.float64))
 
 
 class DepthScales(NamedTuple):
