@@ -65,7 +65,6 @@ from jaxinit.depth import fixup as fixup
 from jaxinit.depth import layer_scale as layer_scale
 from jaxinit.depth import layer_scaled as layer_scaled
 from jaxinit.depth import looks_linear as looks_linear
-from jaxinit.describe import describe as describe
 from jaxinit.embedding import embedding as embedding
 from jaxinit.filters import gabor as gabor
 from jaxinit.filters import icnr as icnr
@@ -146,6 +145,7 @@ from jaxinit.width import wang as wang
 if _TYPE_CHECKING:
     from jaxinit import capture as capture
     from jaxinit import presets as presets
+    from jaxinit.report import describe as describe
     from jaxinit.rules import Rules as Rules
     from jaxinit.rules import by_depth as by_depth
     from jaxinit.rules import joint as joint
@@ -156,6 +156,7 @@ else:
         __name__,
         {
             "capture": "jaxinit.capture",
+            "describe": "jaxinit.report",
             "presets": "jaxinit.presets",
             **dict.fromkeys(("Rules", "by_depth", "joint"), "jaxinit.rules"),
             **dict.fromkeys(("initialize", "reinitialize"), "jaxinit.trees"),
