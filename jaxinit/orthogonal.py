@@ -218,12 +218,13 @@ def _reflections(
 
 
 def _inverse(vh: Array, v: Array, dtype: np.dtype[Any]) -> Array:
-    """T = W⁻¹ with W the upper triangle of VᴴV, its diagonal halved: by doubling, all products."""
+    """T = W⁻¹ with W the upper triangle of VᴴV, its diagonal halved: by doubling, all products.
+
+    That half is ‖v‖² / 2 = 1; from the product it would be five times as far from it.
+    """
     gram = matmul(vh, v)
     i = np.arange(gram.shape[-1])
-    half = jnp.real(jnp.diagonal(gram, axis1=-2, axis2=-1)) / 2
-    t = jnp.where(np.eye(i.size, dtype=bool), (1 / jnp.where(half > 0, half, 1))[..., None], 0)
-    t = t.astype(dtype)
+    t = jnp.broadcast_to(jnp.eye(i.size, dtype=dtype), gram.shape)
     size = 1
     while size < i.size:
         pair, place = i // (2 * size), i // size % 2

@@ -133,8 +133,8 @@ def defect(q: Any) -> float:
 )
 def test_orthogonal(shape: tuple[int, int], dtype: Any) -> None:
     q = jaxinit.orthogonal(2.0)(KEY, shape, dtype)
-    assert defect(q / 2) < 3e-6
-    assert defect(q / 2 * (1 + 1e-4)) > 3e-6
+    assert defect(q / 2) < 1e-6
+    assert defect(q / 2 * (1 + 1e-4)) > 1e-6
 
 
 def test_orthogonal_in_double_precision() -> None:
