@@ -60,8 +60,9 @@ def _np_rnn(
         return jnp.zeros(shape, dtype)
     n = unfolding.size[-1]
     r = random.normal(key, unfolding.size, dtype)
-    a = matmul(adjoint(r), r) / n
-    w = (a + adjoint(a)) / 2 + np.eye(n, dtype=dtype)  # as symmetric as it is in exact arithmetic
+    a = matmul(adjoint(r), r)
+    # Summed before it is scaled: a product contracted into the sum would round its two sides apart.
+    w = (a + adjoint(a)) / (2 * n) + np.eye(n, dtype=dtype)
     return unfolding.fold(w / largest_modulus(w)[:, None, None], shape)
 
 
