@@ -330,8 +330,7 @@ def _threefry_bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:
 
 def _hash(key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Threefry-2x32 of every position's row-major index (Salmon et al. 2011), twenty rounds."""
-    # lax, not operators of jnp, which take four times as long to trace.
-    high, low = _counter(shape)
+    high, low = _counter(shape)  # all by lax: operators of jnp are slow to trace
     k0, k1 = (lax.index_in_dim(key, i, keepdims=False) for i in range(2))
     ks = (k0, k1, lax.bitwise_xor(lax.bitwise_xor(k0, k1), _PARITY))
     x0, x1 = lax.add(high, ks[0]), lax.add(low, ks[1])
