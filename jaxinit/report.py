@@ -207,7 +207,9 @@ def _unmeasurable(leaf: Leaf) -> str | None:
 def _without_spectrum(value: Any, largest: int) -> str | None:
     if not jnp.issubdtype(value.dtype, jnp.inexact):
         return "the spectrum is that of real and complex matrices, not of whole numbers"
-    if value.ndim != 2:
+    if value.ndim < 2:
+        return "a leaf with fewer than two axes is no matrix"
+    if value.ndim > 2:
         return f"which axes of a leaf with {value.ndim} make a matrix is not known"
     if value.size > largest:
         return f"the matrix has more than largest={largest:,} entries"
