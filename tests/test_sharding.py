@@ -91,6 +91,8 @@ def compiled(init: Any, shape: tuple[int, ...], dtype: Any, sharding: Any) -> An
 
 
 ELEMENTWISE = [case for case in PROGRAMS if case.elementwise]
+# A reshape across the axes that are cut is computed whole: XLA does not split it.
+SPLIT = [case for case in ELEMENTWISE if case.name != "reshaped"][::3]
 
 
 @pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
@@ -105,7 +107,7 @@ def test_an_elementwise_law_is_one_kernel_without_temporaries(case: Case) -> Non
         assert len(re.findall(rf"= \w+\[{whole}\]\S* fusion\(", entry)) == 1
 
 
-@pytest.mark.parametrize("case", ELEMENTWISE[::3], ids=str)
+@pytest.mark.parametrize("case", SPLIT, ids=str)
 def test_each_device_computes_its_own_shard(case: Case) -> None:
     shape = (*case.shape[:-2], 512, 512)[-len(case.shape) :]
     lead = (None,) * (len(shape) - 2)
