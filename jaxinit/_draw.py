@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -92,8 +91,7 @@ class Part(NamedTuple):
     operands: tuple[Any, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Draw:
+class Draw(NamedTuple):
     """A law and the numbers it takes, ready to be compiled for a spec.
 
     Operands are passed to the compiled law, so that laws which differ only in them share one

@@ -22,7 +22,7 @@ class Fans(NamedTuple):
     receptive_field: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, match_args=False)
 class Axes:
     """The role of each axis of a kernel; axes without a role are its receptive field.
 

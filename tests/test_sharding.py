@@ -91,8 +91,6 @@ def compiled(init: Any, shape: tuple[int, ...], dtype: Any, sharding: Any) -> An
 
 
 ELEMENTWISE = [case for case in PROGRAMS if case.elementwise]
-# A reshape across the axes that are cut is computed whole: XLA does not split it.
-SPLIT = [case for case in ELEMENTWISE if case.name != "reshaped"][::3]
 
 
 @pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
@@ -107,7 +105,7 @@ def test_an_elementwise_law_is_one_kernel_without_temporaries(case: Case) -> Non
         assert len(re.findall(rf"= \w+\[{whole}\]\S* fusion\(", entry)) == 1
 
 
-@pytest.mark.parametrize("case", SPLIT, ids=str)
+@pytest.mark.parametrize("case", ELEMENTWISE[::4], ids=str)
 def test_each_device_computes_its_own_shard(case: Case) -> None:
     shape = (*case.shape[:-2], 512, 512)[-len(case.shape) :]
     lead = (None,) * (len(shape) - 2)
@@ -118,6 +116,38 @@ def test_each_device_computes_its_own_shard(case: Case) -> None:
     assert memory.output_size_in_bytes == shard
     assert memory.temp_size_in_bytes < 0.1 * shard
     assert not COLLECTIVES.search(program.as_text())
+
+
+@pytest.mark.parametrize(
+    ("init", "to"),
+    [
+        (jaxinit.he_normal(), (8, 4, -1)),
+        (jaxinit.truncated_normal(0.1), (48, -1, 2)),
+        (jaxinit.stacked(jaxinit.uniform()), (6, -1, 4)),
+        (jaxinit.stacked(jaxinit.identity()), (24, 64, 64)),
+        (jaxinit.low_discrepancy(), (64, -1)),
+    ],
+    ids=str,
+)
+def test_a_mesh_may_cut_across_a_reshape(init: Any, to: tuple[int, ...]) -> None:
+    reshaped = jaxinit.reshaped(init, to)
+    sharding = NamedSharding(mesh(AxisType.Auto, 4, 2), P("a", "b"))
+    program = compiled(reshaped, (192, 512), jnp.float32, sharding)
+    assert program.memory_analysis().temp_size_in_bytes < 0.1 * 192 * 512 * 4 / 8
+    np.testing.assert_array_equal(program(KEY), reshaped(KEY, (192, 512)))
+
+
+def test_what_is_no_function_of_an_entry_is_reshaped_whole() -> None:
+    """A sort and a product, whose operands have the shape of the result too."""
+
+    def init(key: Any, shape: Any, dtype: Any = None) -> jax.Array:
+        drawn = jax.random.normal(key, shape, dtype)
+        return jnp.sort(drawn @ jax.random.normal(key, (shape[1], shape[1]), dtype), axis=0)
+
+    sharding = NamedSharding(mesh(AxisType.Auto, 4, 2), P("a", "b"))
+    reshaped = jaxinit.reshaped(init, (8, 16))
+    found = reshaped(KEY, (16, 8), None, sharding)
+    np.testing.assert_allclose(found, reshaped(KEY, (16, 8)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("spec", [P("a"), P(None, "a")], ids=str)

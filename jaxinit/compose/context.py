@@ -1,6 +1,5 @@
 """Initializers with a dtype, a sharding or kernel axes of their own."""
 
-import dataclasses
 import inspect
 from typing import Annotated, Any, get_args
 
@@ -49,7 +48,7 @@ def with_dtype(spec: Spec, init: Init, dtype: Annotated[DTypeLike, _dtype_name])
     """
     kind = check_dtype(dtype)
     draw = derive(_same, part(init, spec._replace(dtype=wide(kind))))
-    return dataclasses.replace(draw, dtype=kind)
+    return draw._replace(dtype=kind)
 
 
 def _sharding(name: str, value: OutSharding) -> OutSharding:

@@ -13,6 +13,7 @@ from jaxinit._draw import Draw, Spec, derive
 from jaxinit._initializer import Init, initializer, part, split
 from jaxinit.axes import normalize, positions
 from jaxinit.compose.joining import cut, divided, draws, joined, repeated, turned
+from jaxinit.compose.relaid import relaid
 
 
 def _integers(name: str, value: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -295,7 +296,8 @@ def reshaped(spec: Spec, init: Init, to: Annotated[Sequence[int], _integers]) ->
     """W = reshape(V), with V drawn by init in the shape `to`, whatever is asked for.
 
     Flax flattens the kernels of DenseGeneral and attention before it calls an initializer; this
-    gives it back the axes: `reshaped(he_normal(batch_axis=0), to=(8, -1, 64))` for 8 kernels.
+    gives it back the axes: `reshaped(he_normal(batch_axis=0), to=(8, -1, 64))` for 8 kernels. Each
+    device computes its own entries, but of a law that sorts, solves or multiplies, all of V.
 
     Args:
         init: any initializer, of V.
@@ -322,8 +324,10 @@ def reshaped(spec: Spec, init: Init, to: Annotated[Sequence[int], _integers]) ->
             f"to={to} has not the {wanted} entries of the shape {spec.shape} that is asked for: "
             "pass its sizes, or -1 for one of them"
         )
-    return derive(_reshaped, part(init, spec, tuple(to)))
+    return derive(_reshaped, part(init, spec, tuple(to)), sharded=spec.sharding is not None)
 
 
-def _reshaped(key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], v: Any) -> Array:
-    return v(key).reshape(shape)
+def _reshaped(
+    key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], v: Any, *, sharded: bool
+) -> Array:
+    return relaid(lambda: v(key), shape) if sharded else v(key).reshape(shape)
