@@ -53,7 +53,7 @@ def test_obeys_the_protocol(case: Case) -> None:
     assert isinstance(case.init, jax.nn.initializers.Initializer)
 
 
-@each_case
+@each_program
 def test_shapes(case: Case) -> None:
     expected = bits(case.init(KEY, case.shape))
     given_shapes: tuple[Any, ...] = (list(case.shape), tuple(np.int64(n) for n in case.shape))
@@ -72,14 +72,16 @@ def test_shapes(case: Case) -> None:
 def test_low_precision_is_one_cast_of_the_wide_sample(case: Case) -> None:
     wide = case.init(KEY, case.shape, jnp.float32)
     chex.assert_tree_all_finite(wide)
-    for dtype in NARROW if case.name in CORE else NARROW[:3]:
+    for dtype in NARROW:
+        abstract = jax.eval_shape(lambda k, dtype=dtype: case.init(k, case.shape, dtype), KEY)
+        assert abstract.dtype == (case.dtype or dtype)
+    for dtype in NARROW if case.name in CORE else NARROW[:1]:
         narrow = case.init(KEY, case.shape, dtype)
-        chex.assert_type(narrow, case.dtype or dtype)
         expected = wide.astype(case.dtype or dtype)
         np.testing.assert_array_equal(bits(narrow), bits(expected), str(dtype))
 
 
-@each_case
+@each_program
 def test_default_dtypes(case: Case) -> None:
     for dtype in (None, float, jnp.float32, "float32", np.dtype("float32")):
         chex.assert_type(case.init(KEY, case.shape, dtype), case.dtype or jnp.float32)
@@ -88,10 +90,10 @@ def test_default_dtypes(case: Case) -> None:
             chex.assert_type(case.init(KEY, case.shape, dtype), jnp.complex64)
 
 
-@each_case
+@each_program
 def test_double_precision(case: Case) -> None:
     with jax.enable_x64(True):
-        for dtype in [jnp.float64, jnp.complex128] if case.complex else [jnp.float64]:
+        for dtype in [jnp.float64, jnp.complex128][: 1 + (case.complex and case.name in CORE)]:
             weights = case.init(KEY, case.shape, dtype)
             chex.assert_type(weights, case.dtype or dtype)
             chex.assert_tree_all_finite(weights)
@@ -100,7 +102,7 @@ def test_double_precision(case: Case) -> None:
     np.testing.assert_array_equal(bits(narrow), bits(case.init(KEY, case.shape)))
 
 
-@each_case
+@each_program
 def test_legacy_keys_give_the_same_numbers(case: Case) -> None:
     expected = bits(case.init(KEY, case.shape))
     legacy = jax.random.key_data(KEY)
@@ -136,7 +138,8 @@ def assert_draws(init: jaxinit.Bound, shape: tuple[int, ...], implementation: st
 
 @each_program
 def test_jit_is_eager(case: Case) -> None:
-    for dtype in (*wide_dtypes(case), jnp.bfloat16):
+    kinds = (*wide_dtypes(case), jnp.bfloat16) if case.name in CORE else (jnp.float32,)
+    for dtype in kinds:  # an exported program is compiled too, and complex
         eager = case.init(KEY, case.shape, dtype)
         jitted = jax.jit(lambda k, dtype=dtype: case.init(k, case.shape, dtype))(KEY)
         np.testing.assert_array_equal(bits(jitted), bits(eager))

@@ -45,20 +45,19 @@ def test_values_do_not_depend_on_the_mesh(case: Case, kind: AxisType) -> None:
     specs = [P(*lead, *spec) for spec in (SPECS if case.name in CORE else SPECS[2:4])]
     specs = [spec for spec in specs if len(spec) <= len(shape)] or [P("a")]
     whole = mesh(kind, 4, 2)
-    for spec in specs:
+    for spec in specs if case.name in CORE else specs[:-1]:
         sharding = NamedSharding(whole, spec)
         eager = case.init(KEY, shape, jnp.float32, sharding)
         assert eager.sharding == sharding
         same(eager, expected, case)
     with jax.set_mesh(whole):
         spec = specs[-1]
-        for found in (
-            case.init(KEY, shape, None, spec),
-            jax.jit(lambda k: case.init(k, shape, None, NamedSharding(whole, spec)))(KEY),
-        ):
-            same(found, expected, case)
-            assert found.sharding.is_equivalent_to(NamedSharding(whole, spec), len(shape))
-        same(case.init(KEY, shape), expected, case)
+        found = jax.jit(lambda k: case.init(k, shape, None, spec))(KEY)
+        same(found, expected, case)
+        assert found.sharding.is_equivalent_to(NamedSharding(whole, spec), len(shape))
+        if case.name in CORE:
+            same(case.init(KEY, shape, None, spec), expected, case)
+            same(case.init(KEY, shape), expected, case)
 
 
 @pytest.mark.parametrize("sizes", [(1,), (2,), (4,), (8,), (2, 2)], ids=str)
@@ -96,7 +95,7 @@ ELEMENTWISE = [case for case in PROGRAMS if case.elementwise]
 @pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
 def test_an_elementwise_law_is_one_kernel_without_temporaries(case: Case) -> None:
     shape = (*case.shape[:-2], 256, 512)[-len(case.shape) :]
-    for dtype in (jnp.float32, jnp.bfloat16):
+    for dtype in (jnp.bfloat16, jnp.float32)[: 1 + (case.name in CORE)]:
         program = compiled(case.init, shape, dtype, None)
         memory = program.memory_analysis()
         assert memory.temp_size_in_bytes <= 0.01 * memory.output_size_in_bytes
