@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxinit.capture.instrument import Instrument, Replacement
 from jaxinit.capture.observers import statistics
-from jaxinit.capture.plan import plan
+from jaxinit.capture.plan import Plan, plan
 from jaxinit.capture.program import flatten
 from jaxinit.capture.sites import Observer, Site, Unobserved
 from jaxinit.paths import leaves
@@ -103,6 +103,11 @@ class Trace:
         ]
         self._plan = plan(flatten(closed), tree, given)
         self._count = count
+
+    @property
+    def plan(self) -> Plan:
+        """The function as steps, its places in them, and what is known of every value."""
+        return self._plan
 
     @property
     def sites(self) -> tuple[Site, ...]:

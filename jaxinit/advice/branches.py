@@ -1,0 +1,141 @@
+"""Residual branches: the sums of a signal and of what was computed from it."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from jaxinit.advice.flow import SUMS, Flow, linear
+from jaxinit.capture.program import Slot
+
+
+class Branch(NamedTuple):
+    """The kernels whose outputs a residual branch adds to its skip.
+
+    Args:
+        ends: outputs of their sites.
+        total: branches along the whole stream, those of each turn of a scan counted.
+        normalized: whether the stream is brought back to scale, in the branch after these kernels
+            or right after the sum.
+    """
+
+    ends: tuple[int, ...]
+    total: int
+    normalized: bool
+
+
+class _Sum(NamedTuple):
+    output: int
+    skip: int
+    ends: tuple[int, ...]
+    normalized: bool
+    count: int
+
+
+def branches(flow: Flow) -> list[Branch]:
+    """The residual branches of a function.
+
+    Args:
+        flow: of its values.
+    """
+    sums = list(_sums(flow))
+    streams = _streams(flow, sums)
+    found = []
+    for each in sums:
+        total = sum(s.count for s in sums if streams[s.output] == streams[each.output])
+        found.append(Branch(each.ends, total, each.normalized))
+    return found
+
+
+def _sums(flow: Flow) -> Iterator[_Sum]:
+    for step in flow.steps:
+        atoms = [a.number for a in step.inputs if isinstance(a, Slot) and flow.is_data(a.number)]
+        if step.name not in SUMS or len(set(atoms)) != 2:
+            continue
+        for skip, branch in (atoms, atoms[::-1]):
+            ends = _ends(flow, skip, branch)
+            if ends:
+                output = step.outputs[0].number
+                count = flow.lengths[output] * len(ends)
+                normal = _normalized(flow, branch, ends) or _renormalized(flow, output)
+                yield _Sum(output, skip, ends, normal, count)
+                break
+
+
+def _ends(flow: Flow, skip: int, branch: int) -> tuple[int, ...]:
+    """Kernels that end the branch, if the other operand is a skip around them."""
+    ends = _kernels(flow, branch)
+    around = tuple(end for end in ends if skip in flow.behind(_input(flow, end)))
+    if around:
+        return around
+    shortcuts = _kernels(flow, skip)
+    # A shortcut with a kernel of its own: its input lies behind the whole branch.
+    return tuple(
+        end
+        for end in ends
+        if any(
+            _input(flow, other) != _input(flow, end)
+            and _input(flow, other) in flow.behind(_input(flow, end))
+            for other in shortcuts
+        )
+    )
+
+
+def _kernels(flow: Flow, slot: int) -> list[int]:
+    found = flow.back(slot, through=linear)
+    return [s for s in found if s in flow.places and flow.places[s].site.kernels]
+
+
+def _input(flow: Flow, output: int) -> int:
+    return flow.places[output].input.number
+
+
+def _normalized(flow: Flow, branch: int, ends: tuple[int, ...]) -> bool:
+    """Whether a normalization lies between the kernels and the sum."""
+    between = set(flow.back(branch, through=linear))
+    return any(
+        slot in flow.places
+        and flow.places[slot].site.kind == "normalization"
+        and not set(ends).isdisjoint(flow.back(flow.places[slot].input.number, through=linear))
+        for slot in between
+    )
+
+
+def _renormalized(flow: Flow, output: int) -> bool:
+    """Whether all that is used of the sum is its normalization."""
+    inside: set[int] = set()
+    for place in flow.places.values():
+        if place.site.kind == "normalization" and place.input.number == output:
+            inside |= flow.ahead(output) & flow.behind(place.output.number)
+    return bool(inside) and all(user in inside for user in flow.users[output])
+
+
+def _streams(flow: Flow, sums: list[_Sum]) -> dict[int, int]:
+    """Sums of one stream: each but the first is added to the one before."""
+    stream = {each.output: each.output for each in sums}
+
+    def first(output: int) -> int:
+        while stream[output] != output:
+            output = stream[output]
+        return output
+
+    for each in sums:
+        for before in _before(flow, each.skip):
+            if before in stream:
+                stream[first(before)] = first(each.output)
+    return {output: first(output) for output in stream}
+
+
+def _before(flow: Flow, skip: int) -> set[int]:
+    """Values that come as they are to a skip, through kernels of shortcuts and functions too."""
+    seen, todo = set(), [skip]
+    while todo:
+        slot = todo.pop()
+        if slot in seen:
+            continue
+        seen.add(slot)
+        todo += flow.back(slot, through=linear)
+        if slot in flow.loops:
+            todo.append(flow.loops[slot])
+        place = flow.places.get(slot)
+        if place is not None and place.site.kind in ("activation", "matmul", "conv"):
+            todo.append(place.input.number)
+    return seen

@@ -1,0 +1,197 @@
+"""Which initializer a role and an activation call for, and why."""
+
+from typing import NamedTuple
+
+from jaxinit import gains
+from jaxinit._initializer import Bound
+from jaxinit.activation import for_activation
+from jaxinit.advice.roles import Use
+from jaxinit.axes import Axes
+from jaxinit.capture.sites import Activation
+from jaxinit.constant import ones, zeros
+from jaxinit.depth import depth_scaled, layer_scale
+from jaxinit.embedding import embedding
+from jaxinit.iid import normal
+from jaxinit.orthogonal import orthogonal
+from jaxinit.recurrent import gate_bias, gates
+from jaxinit.scaling import glorot_uniform, he_normal, lecun_normal, variance_scaling
+
+_SMALL = normal(0.02)
+
+
+class Choice(NamedTuple):
+    """An initializer, and one sentence that says why."""
+
+    init: Bound
+    reason: str
+
+
+def choose(use: Use) -> Choice:
+    """The initializer of a parameter.
+
+    Args:
+        use: what the parameter does.
+
+    Returns:
+        The initializer and the reason.
+
+    >>> choose(Use("bias", (8,), "bias"))
+    Choice(init=zeros_init(), reason='A bias starts at 0: the weights alone break the symmetry.')
+    """
+    choice = _of_role(use)
+    branch = use.branch
+    if branch is None or use.role not in ("attention output", "residual output"):
+        return choice
+    if branch.normalized:
+        why = "its branch or the sum is normalized, so that depth needs no factor"
+        return Choice(choice.init, f"{choice.reason[:-1]}; {why}.")
+    factor = f"1/√{branch.total} as the stream sums {branch.total} branches"
+    return Choice(_divided(choice.init, branch.total), f"{choice.reason[:-1]}; {factor}.")
+
+
+def _divided(init: Bound, total: int) -> Bound:
+    if total == 1:
+        return init
+    if total % 2 == 0:
+        return depth_scaled(init, layers=total // 2)
+    return depth_scaled(init, layers=total, branches=1)
+
+
+def _of_role(use: Use) -> Choice:
+    match use.role:
+        case "dense" | "conv" | "transposed conv" | "depthwise" | "residual output":
+            return _of_activation(use.activation, _axes(use))
+        case "attention query" | "attention key" | "attention value" | "attention output":
+            return Choice(
+                _on_axes(glorot_uniform(), _axes(use)),
+                "Projections of attention are linear: Glorot's keeps signal and gradient, as in "
+                "the Transformer's reference code.",
+            )
+        case "packed attention":
+            return Choice(
+                _on_axes(lecun_normal(), _axes(use)),
+                "Several projections lie side by side: the fan-in is that of each, the fan-out is "
+                "not.",
+            )
+        case "head":
+            return Choice(
+                _on_axes(lecun_normal(), _axes(use)),
+                "The output layer is linear: 1/n_in gives outputs of the scale of its input.",
+            )
+        case "gate":
+            return Choice(
+                _on_axes(lecun_normal(), _axes(use)),
+                "A gate multiplies another signal: 1/n_in keeps it where it is open by half.",
+            )
+        case "embedding":
+            return Choice(embedding(), "Tokens of norm 1, 1/√d, which a norm or a layer rescales.")
+        case "tied embedding":
+            return Choice(
+                _SMALL, "The table also scores the outputs: 0.02 keeps the first logits near 0."
+            )
+        case "recurrent kernel" | "recurrent input":
+            return _of_recurrence(use)
+        case _:
+            return _of_others(use)
+
+
+def _of_recurrence(use: Use) -> Choice:
+    if use.role == "recurrent input" or use.joined:
+        init = _on_axes(glorot_uniform(), _axes(use))
+        why = "The usual law of the kernel of inputs of a recurrent cell"
+        if use.joined:
+            why = "One kernel takes input and state, so it cannot be orthogonal for the state alone"
+    else:
+        init = orthogonal() if _axes(use) is None else orthogonal(axes=_axes(use))
+        why = "The state keeps its norm over the steps under an orthogonal kernel"
+    if use.gates > 1:
+        return Choice(gates(init, use.gates), f"{why}, gate by gate.")
+    return Choice(init, f"{why}.")
+
+
+def _of_others(use: Use) -> Choice:
+    match use.role:
+        case "bias" if use.forget is not None:
+            if use.gates == 1:
+                return Choice(ones, "The forget gate starts open, at 1, so that the cell remembers.")
+            values = tuple(int(i == use.forget) for i in range(use.gates))
+            return Choice(
+                gate_bias(values), "The forget gate starts open, at 1, so that the cell remembers."
+            )
+        case "bias":
+            return Choice(zeros, "A bias starts at 0: the weights alone break the symmetry.")
+        case "norm bias":
+            return Choice(zeros, "A normalization starts centred, at 0.")
+        case "norm scale":
+            return Choice(ones, "A normalization starts at unit scale.")
+        case "running mean":
+            return Choice(zeros, "A running mean starts at that of a normalized signal, 0.")
+        case "running variance":
+            return Choice(ones, "A running variance starts at that of a normalized signal, 1.")
+        case "scale":
+            return Choice(ones, "A factor starts at 1, so that the signal passes as it is.")
+        case "positional table" | "token":
+            return Choice(_SMALL, "Learned positions and tokens start small, at 0.02, as in BERT.")
+    role = "The function never reads it" if use.role == "unused" else "What it does is not clear"
+    if len(use.shape) < 2:
+        return Choice(zeros, f"{role}: 0, as of a bias.")
+    return Choice(lecun_normal(), f"{role}: 1/n_in, as of a linear layer.")
+
+
+def _of_activation(activation: Activation | None, axes: Axes | None) -> Choice:
+    name = activation.name if activation else "identity"
+    params = dict(activation.params) if activation else {}
+    if activation is None or name == "identity":
+        return Choice(
+            _on_axes(lecun_normal(), axes), "No activation follows: 1/n_in keeps the variance."
+        )
+    if name == "relu":
+        return Choice(
+            _on_axes(he_normal(), axes), "ReLU halves the second moment, and He's 2/n_in makes up."
+        )
+    if name == "leaky_relu":
+        slope = params["negative_slope"]
+        return Choice(
+            _on_axes(he_normal(negative_slope=slope), axes),
+            f"He's law for a leaky ReLU of slope {slope:g} keeps the second moment.",
+        )
+    if name == "selu":
+        return Choice(
+            _on_axes(lecun_normal(), axes), "SELU normalizes itself under LeCun's 1/n_in."
+        )
+    return _by_moment(activation, axes)
+
+
+def _by_moment(activation: Activation, axes: Axes | None) -> Choice:
+    """1 / (n_in E[φ(z)²]), by the name of φ if it has one."""
+    fn, params = activation.name or activation.fn, dict(activation.params)
+    shown = activation.name or "the activation"
+    try:
+        scale = gains.gain(fn, **params) ** 2
+    except (TypeError, ValueError):
+        return Choice(
+            _on_axes(lecun_normal(), axes),
+            f"{shown} has no finite moment under a normal signal: 1/n_in, as of a linear layer.",
+        )
+    why = f"E[φ(z)²] = {1 / scale:.4g} for {shown}, and 1/(n_in E[φ²]) keeps the second moment."
+    if activation.name is None:
+        scaling = variance_scaling(float(f"{scale:.6g}"), "fan_in", "truncated_normal")
+        return Choice(_on_axes(scaling, axes), why)
+    return Choice(_on_axes(for_activation(fn, **params), axes), why)
+
+
+def _on_axes(init: Bound, axes: Axes | None) -> Bound:
+    return init if axes is None else init.replace(axes=axes)
+
+
+def _axes(use: Use) -> Axes | None:
+    """Those of a kernel, unless they are what initializers take anyway."""
+    axes = use.axes
+    if axes is None:
+        return None
+    usual = Axes()
+    if axes.resolve(use.shape) == usual.resolve(use.shape) and axes.fans(use.shape) == usual.fans(
+        use.shape
+    ):
+        return None
+    return axes
