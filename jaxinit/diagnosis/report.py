@@ -118,7 +118,9 @@ class Report(Table):
     def cells(self) -> Sequence[Sequence[str]]:
         """The headings of what was measured, then the rows."""
         names = [
-            f.name for f in fields(Layer) if any(getattr(x, f.name) is not None for x in self.layers)
+            f.name
+            for f in fields(Layer)
+            if any(getattr(x, f.name) is not None for x in self.layers)
         ]
         return [names, *([cell(getattr(layer, name)) for name in names] for layer in self.layers)]
 

@@ -226,7 +226,9 @@ def _reading(
         parts = [each[side][name] for each in sides if name in each.get(side, {})]
         return np.concatenate(parts) if parts else None
 
-    squares = {s: x for s in ("input", "output", "cotangent") if (x := joined(s, "square")) is not None}
+    squares = {
+        s: x for s in ("input", "output", "cotangent") if (x := joined(s, "square")) is not None
+    }
     outputs, cotangents = joined("output", "projection"), joined("cotangent", "projection")
     gram, flat = joined("output", "gram"), joined("input", "flat")
     missing, most = joined("output", "missing"), joined("output", "most")

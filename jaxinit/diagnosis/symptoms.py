@@ -1,7 +1,7 @@
 """From readings to findings: one function a symptom."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,9 @@ import numpy as np
 
 from jaxinit.capture.sites import Side
 from jaxinit.diagnosis import thresholds
+from jaxinit.diagnosis.remedies import Remedies
 from jaxinit.diagnosis.report import Finding, Severity, Symptom
 from jaxinit.diagnosis.signs import Reading, trend
-
-Remedy = Callable[[Sequence[str]], str]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Patient:
         chance: the cross-entropy of a guess; None if the loss is another.
         learning_rate: of gradient descent.
         sharpness: the largest eigenvalue of the Hessian.
-        remedy: from paths to the calls that set them right.
+        remedies: initializers by path.
     """
 
     readings: Sequence[Reading]
@@ -39,7 +38,7 @@ class Patient:
     chance: float | None
     learning_rate: float | None
     sharpness: float | None
-    remedy: Remedy
+    remedies: Remedies
 
     @property
     def kernels(self) -> list[Reading]:
@@ -48,8 +47,9 @@ class Patient:
 
     @property
     def hidden(self) -> list[Reading]:
-        """Kernels but the last, whose units are the outputs, which nothing makes alike or small."""
-        return self.kernels[:-1]
+        """Kernels but the heads, whose units are outputs, and may be alike or small."""
+        role = self.remedies.role
+        return [r for r in self.kernels[:-1] if role(r.site.kernels[0].path) != "head"]
 
     @property
     def trunk(self) -> list[Reading]:
@@ -59,6 +59,9 @@ class Patient:
         """
         ends = [r for r in self.hidden if r.site.residual and r.site.kind != "embedding"]
         return ends or self.hidden
+
+
+_ASKING = ("attention query", "attention key", "packed attention")
 
 
 def findings(patient: Patient) -> list[Finding]:
@@ -77,7 +80,7 @@ def _nan(patient: Patient) -> Iterator[Finding]:
     broken = [r.path for r in patient.readings if not r.finite]
     where = dict.fromkeys([*patient.broken, *broken])
     if where:
-        leaves = bool(patient.broken) and patient.broken[0] not in ("outputs", "loss")
+        leaves = bool(patient.broken) and not patient.broken[0].startswith(("outputs", "loss"))
         cause = (
             "numbers that are not finite come in with the parameters or the inputs"
             if leaves
@@ -89,7 +92,9 @@ def _nan(patient: Patient) -> Iterator[Finding]:
             tuple(where),
             {"places": len(where)},
             cause,
-            "repair the data" if leaves and not _of_kernels(patient, where) else patient.remedy(tuple(where)),
+            "repair the data"
+            if leaves and not _of_kernels(patient, where)
+            else patient.remedies.of(tuple(where)),
         )
 
 
@@ -98,7 +103,7 @@ def _of_kernels(patient: Patient, where: Mapping[str, Any]) -> bool:
 
 
 def _symmetric(patient: Patient) -> Iterator[Finding]:
-    alike = [r for r in patient.hidden if (r.twins or 0) > thresholds.TWINS]
+    alike = [r for r in patient.hidden if (r.twins or 0) > thresholds.TWINS and _lives(patient, r)]
     if alike:
         yield _finding(
             patient,
@@ -109,6 +114,12 @@ def _symmetric(patient: Patient) -> Iterator[Finding]:
             "these units compute the same and get the same gradient, so that they stay one unit: "
             "their weights are equal",
         )
+
+
+def _lives(patient: Patient, reading: Reading) -> bool:
+    """Whether a signal passes it, or its own weights are what stops all signals."""
+    sizes = (reading.norm("output"), reading.norm("cotangent"))
+    return any(sizes) or reading.path in patient.zeros
 
 
 def _activations(patient: Patient) -> Iterator[Finding]:
@@ -140,9 +151,7 @@ def _trends(
     patient: Patient, of: str, side: Side, chain: Sequence[Reading], order: Sequence[int]
 ) -> Iterator[Finding]:
     """Of a signal in the order in which it runs."""
-    sizes = [
-        (chain[i].rms(side) or 0.0) if side == "input" else chain[i].norm(side) for i in order
-    ]
+    sizes = [(chain[i].rms(side) or 0.0) if side == "input" else chain[i].norm(side) for i in order]
     total = trend(sizes)
     most = thresholds.ratio(r.units for r in chain)
     if total is None or 1 / most <= total <= most:
@@ -239,7 +248,7 @@ def _rank_collapse(patient: Patient) -> Iterator[Finding]:
     apart = [1 - (r.cosine or 0.0) for r in chain]
     if len(chain) < 2 or apart[-1] >= thresholds.PARALLEL:
         return
-    if apart[0] <= apart[-1] * thresholds.RATIO ** 0.5:
+    if apart[0] <= apart[-1] * thresholds.RATIO**0.5:
         return
     last = max((i for i, x in enumerate(apart) if x >= thresholds.PARALLEL), default=-1)
     yield _finding(
@@ -258,7 +267,7 @@ def _attention(patient: Patient) -> Iterator[Finding]:
     uniform = [r for r in soft if r.missing is not None and r.missing < thresholds.UNIFORM]
     hot = [r for r in soft if (r.entropy or 0.0) < thresholds.ONE_HOT]
     # A zero query or key attends evenly on purpose, and learns at once.
-    if uniform and not patient.zeros:
+    if uniform and not any(patient.remedies.role(path) in _ASKING for path in patient.zeros):
         yield _finding(
             patient,
             "attention-collapse",
@@ -339,7 +348,7 @@ def _finding(
     cause: str,
 ) -> Finding:
     where = tuple(dict.fromkeys(r.path for r in readings))
-    return Finding(symptom, severity, where, evidence, cause, patient.remedy(where))
+    return Finding(symptom, severity, where, evidence, cause, patient.remedies.of(where))
 
 
 _SYMPTOMS = (
