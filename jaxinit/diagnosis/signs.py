@@ -198,8 +198,8 @@ def _layers(site: Site) -> tuple[int, ...]:
     axes = site.kernel.axes if site.kernel is not None else None
     if axes is None or not site.steps or site.kernel is None:
         return ()
-    batch = axes.batch if isinstance(axes.batch, tuple) else (axes.batch,)
-    sizes = [site.kernel.shape[axis] for axis in batch]
+    batch = axes.batch_axis
+    sizes = [site.kernel.shape[axis] for axis in ((batch,) if isinstance(batch, int) else batch)]
     return tuple(i for i, length in enumerate(site.steps) if length in sizes)
 
 

@@ -258,7 +258,7 @@ def _rank_collapse(patient: Patient) -> Iterator[Finding]:
         chain[last + 1 :],
         {"cosine first": 1 - apart[0], "1 - cosine last": apart[-1]},
         "layer by layer the outputs for different examples become parallel: the weights are too "
-        "small beside the biases or the mean of the activation",
+        "small beside the biases or the mean of the activation, or all alike",
     )
 
 
