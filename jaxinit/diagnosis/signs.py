@@ -90,12 +90,12 @@ def _shape(activation: Activation) -> Shape:
 
 
 def _attention(sites: Sequence[Site]) -> Iterator[Site]:
-    """Softmaxes by which an activation is multiplied."""
-    for i, site in enumerate(sites):
-        if site.kind == "softmax":
-            after = (s for s in sites[i + 1 :] if s.kind == "matmul" and not s.kernels)
-            if any(math.prod(s.input_shape) == math.prod(site.shape) for s in after):
-                yield site
+    """Softmaxes after which an activation is multiplied by another."""
+    products = [i for i, s in enumerate(sites) if s.kind == "matmul" and not s.kernels]
+    softmaxes = [i for i, s in enumerate(sites) if s.kind == "softmax"]
+    for i, after in zip(softmaxes, [*softmaxes[1:], len(sites)], strict=False):
+        if any(i < product < after for product in products):
+            yield sites[i]
 
 
 def _projection(site: Site, x: Any) -> Any:
@@ -177,7 +177,7 @@ def readings(sites: Sequence[Site], statistics: Mapping[str, Any]) -> list[Readi
     found: list[tuple[tuple[float, ...], Reading]] = []
     groups: dict[Any, list[Site]] = {}
     for site in sites:
-        if statistics.get(site.name, {}):
+        if any(statistics.get(site.name, {}).values()):
             shared = (site.kernels, site.kind, site.shape, site.steps)
             groups.setdefault(shared if site.kernels else site.name, []).append(site)
     starts: dict[tuple[int, ...], int] = {}

@@ -117,9 +117,10 @@ def _symmetric(patient: Patient) -> Iterator[Finding]:
 
 
 def _lives(patient: Patient, reading: Reading) -> bool:
-    """Whether a signal passes it, or its own weights are what stops all signals."""
-    sizes = (reading.norm("output"), reading.norm("cotangent"))
-    return any(sizes) or reading.path in patient.zeros
+    """Whether a signal passes it; if not, zeros before or after it say nothing of its units."""
+    if any((reading.norm("output"), reading.norm("cotangent"))):
+        return True
+    return reading.path in patient.zeros and patient.kernels[-1].norm("input") == 0
 
 
 def _activations(patient: Patient) -> Iterator[Finding]:
