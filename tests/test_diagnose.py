@@ -274,7 +274,7 @@ def test_scanned_layers_are_rows_and_steps_in_time_are_not() -> None:
     assert examine(one, series).healthy
     lost = by_symptom(examine(one | {"w": 0.05 * one["w"]}, series))["vanishing-gradients"]
     assert lost.where == ("w", "in")
-    assert lost.evidence["ratio last to first"] < thresholds.ROUNDED
+    assert lost.evidence["ratio first step to last"] < thresholds.ROUNDED
 
 
 def test_thresholds_leave_room_for_chance() -> None:

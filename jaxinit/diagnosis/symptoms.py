@@ -144,8 +144,7 @@ def _activations(patient: Patient) -> Iterator[Finding]:
 def _gradients(patient: Patient) -> Iterator[Finding]:
     chain = patient.trunk
     yield from _trends(patient, "gradients", "cotangent", chain, list(range(len(chain)))[::-1])
-    for reading in patient.hidden:
-        yield from _through_time(patient, reading)
+    yield from _through_time(patient)
 
 
 def _trends(
@@ -180,39 +179,58 @@ def _trends(
     )
 
 
-def _through_time(patient: Patient, reading: Reading) -> Iterator[Finding]:
-    """Of a kernel that the steps of a recurrence share."""
+def _through_time(patient: Patient) -> Iterator[Finding]:
+    """Of kernels that the steps of a recurrence share."""
+    ratios = {r.path: (r, _of_steps(r)) for r in patient.hidden}
+    for symptom, severity, told in (_LOST, _GROWN):
+        fits = _is_lost if symptom == "vanishing-gradients" else _is_grown
+        ill = [(r, x) for r, x in ratios.values() if x is not None and fits(r, x)]
+        if ill:
+            worst = max((x for _, x in ill), key=lambda x: abs(math.log(x)))
+            yield _finding(
+                patient,
+                symptom,
+                severity,
+                [r for r, _ in ill],
+                {"ratio first step to last": worst},
+                f"going back through the recurrence the gradient {told}",
+            )
+
+
+_LOST: tuple[Symptom, Severity, str] = (
+    "vanishing-gradients",
+    "warning",
+    "falls under what a float resolves of the last step's, to which it is added: the recurrent "
+    "weights are too small",
+)
+_GROWN: tuple[Symptom, Severity, str] = (
+    "exploding-gradients",
+    "error",
+    "grows: the recurrent weights are too large",
+)
+
+
+def _of_steps(reading: Reading) -> float | None:
+    """The gradient at the first step over that at the last, or the largest."""
     squares = reading.squares.get("cotangent", np.zeros(0))
     given = reading.squares.get("input", np.ones(1))
     if given[-1] == 0 < given[0]:  # the first state is 0: it runs from the last step
         squares = squares[::-1]
     steps = np.sqrt(squares[squares > 0])
     if len(steps) < 2:
-        return
-    first, last = float(steps[0]), float(steps[-1])
+        return None
+    first, last, most = float(steps[0]), float(steps[-1]), float(steps.max())
+    return first / (last if first > last else most)
+
+
+def _is_lost(reading: Reading, ratio: float) -> bool:
+    return ratio < thresholds.ROUNDED
+
+
+def _is_grown(reading: Reading, ratio: float) -> bool:
     # A loss at every step adds as many gradients by the first.
-    most = thresholds.ratio([reading.units]) * math.sqrt(len(steps))
-    evidence = {"ratio last to first": first / last, "steps": float(len(steps))}
-    if first < thresholds.ROUNDED * float(steps.max()):
-        yield _finding(
-            patient,
-            "vanishing-gradients",
-            "warning",
-            [reading],
-            evidence,
-            "going back through the recurrence the gradient falls under what a float resolves of "
-            "the last step's, to which it is added: the recurrent weights are too small",
-        )
-    elif first > most * last:
-        yield _finding(
-            patient,
-            "exploding-gradients",
-            "error",
-            [reading],
-            evidence,
-            "going back through the recurrence the gradient grows: the recurrent weights are too "
-            "large",
-        )
+    steps = len(reading.squares["cotangent"])
+    return ratio > thresholds.ratio([reading.units]) * math.sqrt(steps)
 
 
 def _dead(patient: Patient) -> Iterator[Finding]:
