@@ -32,8 +32,8 @@ def add_doctor(add_parser: Callable[..., argparse.ArgumentParser]) -> argparse.A
         "doctor",
         help="why a network does not train",
         description=(
-            "Call FUNCTION of MODULE, which returns (apply, params, inputs), and if it wants labels "
-            "and a loss, as a tuple or a dict; diagnose the network and print what was found. The "
+            "Call FUNCTION of MODULE, which returns (apply, params, inputs), and labels and a loss "
+            "if it wants, as a tuple or a dict; diagnose the network and print what was found. The "
             "status is 0 if it is healthy, 1 if something was found, 2 if the arguments are wrong."
         ),
         allow_abbrev=False,

@@ -2,8 +2,10 @@
 
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import jax
 
 from jaxinit.capture.tracing import Trace, trace
 from jaxinit.diagnosis.objective import Objective
@@ -59,7 +61,7 @@ def diagnose(
     >>> [(found.symptom, found.where) for found in diagnose(fn, weights, x).findings]
     [('symmetric', ('hidden',))]
     """
-    _check(params, learning_rate)
+    _check(params, inputs, learning_rate)
     examination = Examination(apply_fn, params, *inputs, labels=labels, loss=loss)
     return examination(params, *inputs, labels=labels, learning_rate=learning_rate)
 
@@ -111,7 +113,7 @@ class Examination:
             TypeError: as `diagnose` does.
             ValueError: likewise.
         """
-        _check(params, learning_rate)
+        _check(params, inputs, learning_rate)
         self.objective.check(labels)
         found, sizes = self.programs.observe(params, inputs, labels)
         scalar = self.objective.is_loss(found.outputs)
@@ -141,10 +143,12 @@ class Examination:
         return Report(rows, told, loss, patient.remedies.rules() if told else "")
 
 
-def _check(params: Any, learning_rate: Any) -> None:
-    abstract = next((leaf.path for leaf in leaves(params) if leaf.is_abstract), None)
-    if abstract is not None:
-        raise TypeError(f"{abstract} of params is abstract: a diagnosis needs values")
+def _check(params: Any, inputs: Sequence[Any], learning_rate: Any) -> None:
+    for leaf in (*leaves({"params": params}), *leaves({"inputs": tuple(inputs)})):
+        if leaf.is_abstract:
+            raise TypeError(f"{leaf.path} is abstract: a diagnosis needs values")
+        if isinstance(leaf.value, jax.core.Tracer):
+            raise TypeError(f"{leaf.path} is traced: call diagnose outside jit")
     if learning_rate is None:
         return
     if not isinstance(learning_rate, numbers.Real) or isinstance(learning_rate, bool):

@@ -36,7 +36,6 @@ class Programs:
     ) -> None:
         self.fn, self.traced, self.objective = fn, traced, objective
         self.signs = Signs(traced.sites)
-        self.shapes: Any = None
         _, merged = _apart((params, tuple(inputs)), _is_array)
 
         def observed(dynamic: Any, labels: Any) -> Any:
@@ -83,9 +82,16 @@ class Programs:
         except ValueError as error:
             if "has no derivative" not in str(error):
                 raise
-            told = str(error).partition(": pass backward")[0]
-            raise ValueError(f"{told}: diagnose a function that can be trained") from None
-        return found, {k: {p: float(x) for p, x in each.items()} for k, each in sizes.items()}
+            why = str(error).partition(": pass backward")[0]
+            raise ValueError(f"{why}: diagnose a function that can be trained") from None
+        statistics, sizes = jax.device_get((found.statistics, sizes))
+        told = {part: {p: float(x) for p, x in each.items()} for part, each in sizes.items()}
+        return found._replace(statistics=statistics), told
+
+    def lower(self, params: Any, inputs: Sequence[Any], labels: Any) -> jax.stages.Lowered:
+        """The program that observes, for its size and to run it by itself."""
+        dynamic, _ = _apart((params, tuple(inputs)), _is_array)
+        return self._observe.lower(dynamic, labels)
 
     def sharpness(self, params: Any, inputs: Sequence[Any], labels: Any) -> float:
         """The largest eigenvalue of the Hessian of the loss, in the real parameters."""

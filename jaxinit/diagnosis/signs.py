@@ -108,8 +108,10 @@ def _projection(site: Site, x: Any) -> Any:
 
 def _concentration(site: Site, p: Any) -> dict[str, Any]:
     """Nats that rows of attention miss of the largest entropy, over all, and that entropy."""
+    # In half precision rows do not sum to 1.
+    q = p / jnp.sum(p, site.units, keepdims=True)
     count = jnp.sum(p > 0, site.units, keepdims=True).astype(jnp.float32)
-    informed = jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p * count, 1)), 0)
+    informed = jnp.where(p > 0, q * jnp.log(jnp.where(p > 0, q * count, 1)), 0)
     return {"missing": jnp.sum(informed), "most": jnp.sum(jnp.log(jnp.maximum(count, 1)))}
 
 
