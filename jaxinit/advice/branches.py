@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jaxinit.advice.flow import SUMS, Flow, linear
+from jaxinit.advice.flow import SUMS, Flow, direct, linear
 from jaxinit.capture.program import Slot
 
 
@@ -13,13 +13,14 @@ class Branch(NamedTuple):
     Args:
         ends: outputs of their sites.
         total: branches along the whole stream, those of each turn of a scan counted.
-        normalized: whether the stream is brought back to scale, in the branch after these kernels
-            or right after the sum.
+        normalized: whether the branch is normalized after these kernels, or each sum of the stream.
+        attention: whether any branch of the stream ends an attention.
     """
 
     ends: tuple[int, ...]
     total: int
     normalized: bool
+    attention: bool
 
 
 class _Sum(NamedTuple):
@@ -27,6 +28,7 @@ class _Sum(NamedTuple):
     skip: int
     ends: tuple[int, ...]
     normalized: bool
+    renormalized: bool
     count: int
 
 
@@ -40,9 +42,18 @@ def branches(flow: Flow) -> list[Branch]:
     streams = _streams(flow, sums)
     found = []
     for each in sums:
-        total = sum(s.count for s in sums if streams[s.output] == streams[each.output])
-        found.append(Branch(each.ends, total, each.normalized))
+        stream = [s for s in sums if streams[s.output] == streams[each.output]]
+        normalized = each.normalized or all(s.renormalized for s in stream)
+        attention = any(_attends(flow, end) for s in stream for end in s.ends)
+        found.append(Branch(each.ends, sum(s.count for s in stream), normalized, attention))
     return found
+
+
+def _attends(flow: Flow, end: int) -> bool:
+    """Whether a kernel takes the product of two activations."""
+    behind = flow.back(_input(flow, end), through=direct)
+    sites = (flow.places[s].site for s in behind if s in flow.places)
+    return any(site.kind == "matmul" and not site.kernels for site in sites)
 
 
 def _sums(flow: Flow) -> Iterator[_Sum]:
@@ -55,8 +66,8 @@ def _sums(flow: Flow) -> Iterator[_Sum]:
             if ends:
                 output = step.outputs[0].number
                 count = flow.lengths[output] * len(ends)
-                normal = _normalized(flow, branch, ends) or _renormalized(flow, output)
-                yield _Sum(output, skip, ends, normal, count)
+                normal = _normalized(flow, branch, ends), _renormalized(flow, output)
+                yield _Sum(output, skip, ends, *normal, count)
                 break
 
 
@@ -92,10 +103,9 @@ def _normalized(flow: Flow, branch: int, ends: tuple[int, ...]) -> bool:
     """Whether a normalization lies between the kernels and the sum."""
     between = set(flow.back(branch, through=linear))
     return any(
-        slot in flow.places
-        and flow.places[slot].site.kind == "normalization"
-        and not set(ends).isdisjoint(flow.back(flow.places[slot].input.number, through=linear))
-        for slot in between
+        not set(ends).isdisjoint(flow.back(before, through=linear))
+        for slot, before in flow.normalizations().items()
+        if slot in between
     )
 
 

@@ -13,6 +13,7 @@ from jaxinit.capture.program import Block, Slot, Step
 
 SUMS = ("add", "sub", "add_any")
 PRODUCTS = ("mul", "div")
+ROOTS = ("rsqrt", "sqrt")
 Passage: TypeAlias = Literal["constant", "carried", "sliced"]
 
 
@@ -48,6 +49,7 @@ class Flow:
         self.steps: list[Step] = []
         self.lengths: dict[int, int] = {}  # of an output: how often the scans around compute it
         self.leaves: dict[int, frozenset[int]] = {}
+        self.rooted: dict[int, frozenset[int]] = {}  # leaves behind a root, as of a variance
         self.scans_with_data: set[int] = set()
         self.contracted: set[int] = set()
         self.results = {a.number for a in plan.block.results if isinstance(a, Slot)}
@@ -75,6 +77,21 @@ class Flow:
                 if isinstance(atom, Slot) and not self.is_data(atom.number):
                     for leaf in self.leaves.get(atom.number, ()):
                         yield leaf, Meeting(step, operand, atom)
+
+    def normalizations(self) -> dict[int, int]:
+        """Outputs of normalizations, by the signal's or by stored statistics, and their inputs."""
+        found = {
+            slot: place.input.number
+            for slot, place in self.places.items()
+            if place.site.kind == "normalization"
+        }
+        for step in self.steps:
+            atoms = [a.number for a in step.inputs if isinstance(a, Slot)]
+            data = [s for s in atoms if self.is_data(s)]
+            rooted = any(self.rooted.get(s) for s in atoms if s not in data)
+            if step.name in PRODUCTS and len(data) == 1 and rooted:
+                found.setdefault(step.outputs[0].number, data[0])
+        return found
 
     def back(self, *start: int, through: Callable[[Step], Iterable[int]]) -> list[int]:
         """Data behind values, as far as steps pass it on.
@@ -129,7 +146,9 @@ class Flow:
                 self.steps.append(plain)
                 before = tuple(a.number for a in step.inputs if isinstance(a, Slot))
                 behind = self._leaves(before)
+                rooted = behind if step.name in ROOTS else self._rooted(before)
                 for slot in step.outputs:
+                    self.rooted[slot.number] = rooted
                     self.makers[slot.number], self.sources[slot.number] = plain, before
                     self.lengths[slot.number] = length
                     self.leaves[slot.number] = behind
@@ -138,11 +157,16 @@ class Flow:
         own = (self.leaves.get(s, frozenset()) for s in slots if not self.is_data(s))
         return frozenset().union(*own)
 
+    def _rooted(self, slots: Iterable[int]) -> frozenset[int]:
+        own = (self.rooted.get(s, frozenset()) for s in slots if not self.is_data(s))
+        return frozenset().union(*own)
+
     def _body(self, step: Step, inner: Block, length: int) -> None:
         for atom, slot in zip(step.inputs, inner.inputs, strict=True):
             before = (atom.number,) if isinstance(atom, Slot) else ()
             self.sources[slot.number] = before
             self.leaves[slot.number] = self._leaves(before)
+            self.rooted[slot.number] = self._rooted(before)
         if step.name == "scan":
             self._loop(step, inner)
             length *= step.params["length"]

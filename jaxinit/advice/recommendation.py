@@ -38,16 +38,18 @@ class Recommendation(Table):
 
     Args:
         rows: one for each parameter.
+        kept: paths of arrays of whole numbers and keys, which no rule covers.
         unobserved: operations of the function that were not looked into.
     """
 
     rows: tuple[Row, ...]
+    kept: tuple[str, ...] = ()
     unobserved: tuple[Unobserved, ...] = ()
 
     @property
     def rules(self) -> Rules:
         """Rules that cover every parameter, for `jaxinit.initialize`."""
-        return Rules(grouped({row.path: row.initializer for row in self.rows}))
+        return Rules(grouped({row.path: row.initializer for row in self.rows}, self.kept))
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ class Recommendation(Table):
         <BLANKLINE>
         rules = Rules(
             [
-                ("**", lecun_normal()),
+                ("w", lecun_normal()),
             ]
         )
         """
@@ -89,9 +91,12 @@ class Recommendation(Table):
     def notes(self) -> Sequence[str]:
         """What the function does not read, what was not looked into, and the rules."""
         unused = [f"never read: {path}" for path in self.unused]
-        closed = [f"not looked into: {u.primitive} at {u.scope or 'the top'}, which {u.reason}"
-                  for u in self.unobserved]
-        return ["", *unused, *closed, *self.code().split("\n")]
+        closed = [
+            f"not looked into: {u.primitive} at {u.scope or 'the top'}, which {u.reason}"
+            for u in self.unobserved
+        ]
+        kept = [f"left as it is, as it holds no real numbers: {path}" for path in self.kept]
+        return ["", *unused, *kept, *closed, *self.code().split("\n")]
 
     def to_dict(self) -> dict[str, Any]:
         """Rows, rules and notes for JSON."""
@@ -100,6 +105,7 @@ class Recommendation(Table):
             "rows": rows,
             "code": self.code(),
             "unused": list(self.unused),
+            "kept": list(self.kept),
             "unobserved": [u._asdict() for u in self.unobserved],
         }
 
@@ -145,7 +151,10 @@ def recommend(apply_fn: Callable[..., Any], params: Any, *inputs: Any) -> Recomm
             "initializer for: pass the function of (params, *inputs), not one closed over its "
             "parameters" + _inside(traced)
         )
-    return Recommendation(tuple(map(_row, uses)), traced.unobserved)
+    rows = tuple(map(_row, uses))
+    paths = {row.path for row in rows}
+    kept = tuple(x.path for x in leaves(params) if x.is_array and x.path not in paths)
+    return Recommendation(rows, kept, traced.unobserved)
 
 
 def recommended(traced: Trace, params: Any) -> dict[str, Choice]:
@@ -176,9 +185,7 @@ def _row(use: Use) -> Row:
 
 def _check(params: Any) -> None:
     found = leaves(params)
-    if not any(
-        leaf.is_array and jnp.issubdtype(leaf.value.dtype, jnp.inexact) for leaf in found
-    ):
+    if not any(leaf.is_array and jnp.issubdtype(leaf.value.dtype, jnp.inexact) for leaf in found):
         kinds = sorted({type(leaf.value).__name__ for leaf in found})
         what = f"leaves of {', '.join(kinds)}" if kinds else "no leaves"
         raise TypeError(

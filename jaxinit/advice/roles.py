@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from jaxinit.advice.branches import Branch, branches
-from jaxinit.advice.flow import SUMS, Flow, Meeting, direct, linear, moves
+from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, Meeting, direct, linear, moves
 from jaxinit.axes import Axes
-from jaxinit.capture.activations import CASTS
-from jaxinit.capture.labels import MOVES, UNIT
+from jaxinit.capture.labels import REDUCTIONS, UNIT
 from jaxinit.capture.plan import Place
-from jaxinit.capture.program import Slot
+from jaxinit.capture.program import Slot, Step
 from jaxinit.capture.sites import Activation, Kernel
 from jaxinit.capture.tracing import Trace
 from jaxinit.paths import leaves
@@ -77,6 +76,10 @@ class _Roles:
         self.flow = Flow(trace.plan)
         self.tree = leaves(params)
         self.given = sorted(i for i in trace.plan.given if i is not None)
+        self.normal = self.flow.normalizations()
+        self.stored = [
+            before for output, before in self.normal.items() if output not in self.flow.places
+        ]
         self.branches = branches(self.flow)
         self.kernels: dict[str, list[tuple[Place, Kernel]]] = {}
         for place in self.flow.places.values():
@@ -217,7 +220,11 @@ class _Roles:
         step = self.flow.makers[place.output.number]
         weights = [a.number for a in step.inputs if isinstance(a, Slot)]
         weights = [s for s in weights if not self.flow.is_data(s)]
-        entered = {self.flow.entries[s] for w in weights for s in self.flow.behind(w) & self.flow.entries.keys()}
+        entered = {
+            self.flow.entries[s]
+            for w in weights
+            for s in self.flow.behind(w) & self.flow.entries.keys()
+        }
         sliced = any(e.scan == scan and e.passage == "sliced" for e in entered)
         return scan in self.flow.scans_with_data and not sliced
 
@@ -253,7 +260,7 @@ class _Roles:
     # All other parameters.
 
     def _other(self, position: int) -> Role:
-        found = {self._met(meeting) for meeting in self.meetings[position]}
+        found = {self._met(position, meeting) for meeting in self.meetings[position]}
         order: tuple[Role, ...] = (
             *("running variance", "norm scale", "norm bias", "running mean", "positional table"),
             *("bias", "scale", "token", "other"),
@@ -264,21 +271,44 @@ class _Roles:
             return "other" if read else "unused"
         return next(role for role in order if role in found)
 
-    def _met(self, meeting: Meeting) -> Role:
-        step, operand, slot = meeting
-        data = next(
-            a.number
-            for a in step.inputs
-            if isinstance(a, Slot) and self.flow.is_data(a.number)
-        )
+    def _met(self, position: int, meeting: Meeting) -> Role:
+        step, _, slot = meeting
+        flow = self.flow
+        data = next(a.number for a in step.inputs if isinstance(a, Slot) and flow.is_data(a.number))
         output = step.outputs[0].number
-        if step.name in ("add", "sub", "add_any"):
+        if position in flow.rooted.get(slot.number, ()):
+            return "running variance"
+        if step.name in SUMS:
+            if output in flow.results and not self._signal(output):
+                return self._statistic(data)
+            if any(output in flow.back(s, through=direct) for s in self.stored):
+                return "running mean"
             if self._normalizes(data) or self._after_norm(data):
                 return "norm bias"
             return "positional table" if self._positional(meeting, data) else "bias"
-        if step.name in ("mul", "div"):
-            return "norm scale" if self._normalizes(output) or self._after_norm(data) else "scale"
+        if step.name in PRODUCTS:
+            normal = output in self.normal or self._normalizes(output) or self._after_norm(data)
+            return "norm scale" if normal else "scale"
         return "token" if step.name in ("concatenate", "select_n") else "other"
+
+    def _signal(self, output: int) -> bool:
+        """Whether a result of the function is more than a blend of a parameter and a statistic."""
+        behind = self.flow.back(output, through=_statistics)
+        steps = [self.flow.makers[s] for s in behind if s in self.flow.makers]
+        return not any(step.name in REDUCTIONS for step in steps)
+
+    def _statistic(self, data: int) -> Role:
+        """A running mean, or a running variance if squares are in what is blended in."""
+        behind = self.flow.back(data, through=_statistics)
+        steps = [self.flow.makers[s] for s in behind if s in self.flow.makers]
+        squared = any(
+            step.name in ("square", "integer_pow")
+            or (
+                step.name == "mul" and len(set(_slots(step.inputs))) == 1 < len(_slots(step.inputs))
+            )
+            for step in steps
+        )
+        return "running variance" if squared else "running mean"
 
     def _normalizes(self, slot: int) -> bool:
         """Whether a value is made on the way of a normalization."""
@@ -291,13 +321,7 @@ class _Roles:
         )
 
     def _after_norm(self, slot: int) -> bool:
-        def scaled(step: Any) -> Iterable[int]:
-            return direct(step)
-
-        return any(
-            s in self.flow.places and self.flow.places[s].site.kind == "normalization"
-            for s in self.flow.back(slot, through=scaled)
-        )
+        return not self.normal.keys().isdisjoint(self.flow.back(slot, through=direct))
 
     def _positional(self, meeting: Meeting, data: int) -> bool:
         """Whether it varies along an axis that does not number units."""
@@ -305,13 +329,18 @@ class _Roles:
         if not weights.weights:  # looked up by numbers that do not hang on the data
             return len(meeting.slot.shape) > 1
         return any(
-            own and UNIT not in label
-            for own, label in zip(weights.labels, labels, strict=True)
+            own and UNIT not in label for own, label in zip(weights.labels, labels, strict=True)
         ) and any(UNIT in label for label in labels)
 
 
 def _slots(atoms: Sequence[Any]) -> list[int]:
-    return [atom.number for atom in atoms[:2]]
+    return [atom.number for atom in atoms if isinstance(atom, Slot)]
+
+
+def _statistics(step: Step) -> Iterable[int]:
+    """Operands of a step on the way from a signal to its mean and variance."""
+    known = step.name in REDUCTIONS | {"square", "integer_pow", "max", "stop_gradient"}
+    return range(len(step.inputs)) if known else linear(step)
 
 
 def _activation(sites: Sequence[tuple[Place, Kernel]]) -> Activation | None:
