@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jaxinit.advice.flow import SUMS, Flow, direct, linear
+from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, direct, linear
 from jaxinit.capture.program import Slot
 
 
@@ -13,12 +13,16 @@ class Branch(NamedTuple):
     Args:
         ends: outputs of their sites.
         total: branches along the whole stream, those of each turn of a scan counted.
+        value: what is added.
+        scaled: whether parameters scale it after these kernels, as LayerScale does.
         normalized: whether the branch is normalized after these kernels, or each sum of the stream.
         attention: whether any branch of the stream ends an attention.
     """
 
     ends: tuple[int, ...]
     total: int
+    value: int
+    scaled: bool
     normalized: bool
     attention: bool
 
@@ -26,6 +30,7 @@ class Branch(NamedTuple):
 class _Sum(NamedTuple):
     output: int
     skip: int
+    value: int
     ends: tuple[int, ...]
     normalized: bool
     renormalized: bool
@@ -45,8 +50,23 @@ def branches(flow: Flow) -> list[Branch]:
         stream = [s for s in sums if streams[s.output] == streams[each.output]]
         normalized = each.normalized or all(s.renormalized for s in stream)
         attention = any(_attends(flow, end) for s in stream for end in s.ends)
-        found.append(Branch(each.ends, sum(s.count for s in stream), normalized, attention))
+        total, scaled = sum(s.count for s in stream), any(_factors(flow, each.value, each.ends))
+        found.append(Branch(each.ends, total, each.value, scaled, normalized, attention))
     return found
+
+
+def _factors(flow: Flow, value: int, ends: tuple[int, ...]) -> Iterator[int]:
+    """Products with parameters between kernels and the value that they end in."""
+    inside = flow.inside()
+    for slot in flow.back(value, through=linear):
+        step = flow.makers.get(slot)
+        if step is None or step.name not in PRODUCTS or slot in inside:
+            continue
+        atoms = [a.number for a in step.inputs if isinstance(a, Slot)]
+        data = [s for s in atoms if flow.is_data(s)]
+        leaves = [s for s in atoms if not flow.is_data(s) and flow.leaves.get(s)]
+        if data and leaves and not flow.back(data[0], through=linear).keys().isdisjoint(ends):
+            yield slot
 
 
 def _attends(flow: Flow, end: int) -> bool:
@@ -67,7 +87,7 @@ def _sums(flow: Flow) -> Iterator[_Sum]:
                 output = step.outputs[0].number
                 count = flow.lengths[output] * len(ends)
                 normal = _normalized(flow, branch, ends), _renormalized(flow, output)
-                yield _Sum(output, skip, ends, *normal, count)
+                yield _Sum(output, skip, branch, ends, *normal, count)
                 break
 
 

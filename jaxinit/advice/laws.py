@@ -10,7 +10,7 @@ from jaxinit.advice.roles import Use
 from jaxinit.axes import Axes
 from jaxinit.capture.sites import Activation
 from jaxinit.constant import ones, zeros
-from jaxinit.depth import depth_scaled
+from jaxinit.depth import depth_scaled, layer_scale
 from jaxinit.embedding import embedding
 from jaxinit.iid import normal
 from jaxinit.orthogonal import orthogonal
@@ -46,6 +46,8 @@ def choose(use: Use) -> Choice:
     if branch.normalized:
         why = "its branch or the sum is normalized, so that depth needs no factor"
         return Choice(choice.init, f"{choice.reason[:-1]}; {why}.")
+    if branch.scaled:
+        return Choice(choice.init, f"{choice.reason[:-1]}; the factor after it makes it small.")
     factor = f"1/√{branch.total} as the stream sums {branch.total} branches"
     return Choice(_divided(choice.init, branch), f"{choice.reason[:-1]}; {factor}.")
 
@@ -53,9 +55,16 @@ def choose(use: Use) -> Choice:
 def _divided(init: Bound, branch: Branch) -> Bound:
     if branch.total == 1:
         return init
-    if branch.attention and branch.total % 2 == 0:
-        return depth_scaled(init, layers=branch.total // 2)
-    return depth_scaled(init, layers=branch.total, branches=1)
+    layers = _layers(branch)
+    if layers < branch.total:
+        return depth_scaled(init, layers=layers)
+    return depth_scaled(init, layers=layers, branches=1)
+
+
+def _layers(branch: Branch) -> int:
+    """Of a stream: one for each branch, or for two if there is attention."""
+    two = branch.attention and branch.total % 2 == 0
+    return branch.total // 2 if two else branch.total
 
 
 def _of_role(use: Use) -> Choice:
@@ -106,8 +115,12 @@ def _of_recurrence(use: Use) -> Choice:
         init = _on_axes(orthogonal(), use)
         why = "The state keeps its norm over the steps under an orthogonal kernel"
     if use.gates > 1:
-        return Choice(gates(init, use.gates), f"{why}, gate by gate.")
+        return Choice(gates(init, use.gates, *_along(use)), f"{why}, gate by gate.")
     return Choice(init, f"{why}.")
+
+
+def _along(use: Use) -> tuple[int, ...]:
+    return () if use.gate_axis in (-1, len(use.shape) - 1) else (use.gate_axis,)
 
 
 def _of_others(use: Use) -> Choice:
@@ -119,7 +132,8 @@ def _of_others(use: Use) -> Choice:
                 )
             values = tuple(int(i == use.forget) for i in range(use.gates))
             return Choice(
-                gate_bias(values), "The forget gate starts open, at 1, so that the cell remembers."
+                gate_bias(values, *_along(use)),
+                "The forget gate starts open, at 1, so that the cell remembers.",
             )
         case "bias":
             return Choice(zeros, "A bias starts at 0: the weights alone break the symmetry.")
@@ -131,6 +145,12 @@ def _of_others(use: Use) -> Choice:
             return Choice(zeros, "A running mean starts at that of a normalized signal, 0.")
         case "running variance":
             return Choice(ones, "A running variance starts at that of a normalized signal, 1.")
+        case "layer scale":
+            layers = _layers(use.branch) if use.branch else 1
+            return Choice(
+                layer_scale(depth=layers),
+                f"A factor of a branch starts small, by CaiT's rule for {layers} layers.",
+            )
         case "scale":
             return Choice(ones, "A factor starts at 1, so that the signal passes as it is.")
         case "positional table" | "token":

@@ -177,10 +177,9 @@ def recommended(traced: Trace, params: Any) -> dict[str, Choice]:
 
 def _row(use: Use) -> Row:
     choice = choose(use)
-    name = None
-    if use.activation is not None and use.role in KERNELS:
-        name = use.activation.name or "unnamed"
-    return Row(use.path, use.shape, use.role, name, choice.init, choice.reason)
+    names = [a.name or "unnamed" for a in use.activations] if use.role in KERNELS else []
+    after = ", ".join(dict.fromkeys(names)) or None
+    return Row(use.path, use.shape, use.role, after, choice.init, choice.reason)
 
 
 def _check(params: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from jaxinit.advice.branches import Branch, branches
 from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, Meeting, direct, linear, moves
+from jaxinit.advice.parts import parts
 from jaxinit.axes import Axes
 from jaxinit.capture.labels import REDUCTIONS, UNIT
 from jaxinit.capture.plan import Place
@@ -19,6 +20,7 @@ Role: TypeAlias = Literal[
     *("attention query", "attention key", "attention value", "packed attention"),
     *("attention output", "recurrent kernel", "recurrent input", "gate", "residual output"),
     *("head", "bias", "norm scale", "norm bias", "running mean", "running variance", "scale"),
+    "layer scale",
     *("positional table", "token", "other", "unused"),
 ]
 KERNELS = frozenset(
@@ -39,10 +41,11 @@ class Use:
         path: of the leaf.
         shape: of the leaf.
         role: what it does.
-        activation: that its output goes through next, or None.
+        activations: that its output goes through next, in the order of its parts.
         axes: of a kernel, if each has one role.
         branch: that it ends, if it does.
-        gates: kernels or biases that lie side by side in it, along its last axis.
+        gates: parts of one size that lie side by side in it.
+        gate_axis: along which they do.
         forget: which of them is the forget gate's, or None.
         joined: of a recurrent kernel, whether it takes the input besides the state.
     """
@@ -50,12 +53,18 @@ class Use:
     path: str
     shape: tuple[int, ...]
     role: Role
-    activation: Activation | None = None
+    activations: tuple[Activation, ...] = ()
     axes: Axes | None = None
     branch: Branch | None = None
     gates: int = 1
+    gate_axis: int = -1
     forget: int | None = None
     joined: bool = False
+
+    @property
+    def activation(self) -> Activation | None:
+        """The first that is found, if any."""
+        return self.activations[0] if self.activations else None
 
 
 def roles(trace: Trace, params: Any) -> list[Use]:
@@ -80,7 +89,10 @@ class _Roles:
         self.stored = [
             before for output, before in self.normal.items() if output not in self.flow.places
         ]
+        self.inside = self.flow.inside()
         self.branches = branches(self.flow)
+        self.parts = parts(self.flow)
+        self.forgotten: set[int] = set()  # outputs of forget gates whose bias is found
         self.kernels: dict[str, list[tuple[Place, Kernel]]] = {}
         for place in self.flow.places.values():
             for kernel in place.site.kernels:
@@ -98,10 +110,36 @@ class _Roles:
 
     def _use(self, position: int) -> Use:
         leaf = self.tree[position]
-        bare = Use(leaf.path, tuple(leaf.value.shape), "unused")
+        bare = self._with_parts(Use(leaf.path, tuple(leaf.value.shape), "unused"), position)
         if leaf.path in self.kernels:
             return self._kernel(bare, self.kernels[leaf.path])
-        return replace(bare, role=self._other(position))
+        use = replace(bare, role=self._other(position))
+        if use.role == "layer scale":
+            outputs = [m.step.outputs[0].number for m in self.meetings[position]]
+            use = replace(use, branch=next(filter(None, map(self._ending, outputs)), None))
+        return use
+
+    def _with_parts(self, use: Use, position: int) -> Use:
+        """With the functions that its parts go through, where they go apart."""
+        found = self.parts.get(position, [])
+        sizes = {part.stop - part.start for part in found}
+        if len(sizes) != 1 or len({part.axis for part in found}) != 1:
+            return use
+        axis, size = found[0].axis, sizes.pop()
+        if use.shape[axis] % size or any(part.start % size for part in found):
+            return use
+        forgets = [p for p in found if p.forgets and p.output not in self.forgotten]
+        whole = size == use.shape[axis]
+        several = any(len(p.site.kernels) > 1 for p, _ in self.kernels.get(use.path, ()))
+        if len(use.shape) == 1:
+            self.forgotten.update(p.output for p in forgets)
+        return replace(
+            use,
+            activations=tuple(p.activation for p in found) if not whole or several else (),
+            gates=use.shape[axis] // size,
+            gate_axis=axis,
+            forget=forgets[0].start // size if forgets else None,
+        )
 
     # Kernels.
 
@@ -110,7 +148,9 @@ class _Roles:
         axes = next((kernel.axes for _, kernel in sites if kernel.axes is not None), None)
         kinds = {place.site.kind for place, _ in sites}
         branch = next((b for b in self.branches if not set(b.ends).isdisjoint(outputs)), None)
-        use = replace(use, axes=axes, branch=branch, activation=_activation(sites))
+        own = use.activations or _activations(sites)
+        joined = not self.joined.isdisjoint(outputs)
+        use = replace(use, axes=axes, branch=branch, activations=own, joined=joined)
         if "embedding" in kinds:
             return replace(use, role="embedding" if len(kinds) == 1 else "tied embedding")
         known: list[Role] = [self.of_sites[s] for s in outputs if s in self.of_sites]
@@ -263,7 +303,7 @@ class _Roles:
         found = {self._met(position, meeting) for meeting in self.meetings[position]}
         order: tuple[Role, ...] = (
             *("running variance", "norm scale", "norm bias", "running mean", "positional table"),
-            *("bias", "scale", "token", "other"),
+            *("bias", "layer scale", "scale", "token", "other"),
         )
         if not found:
             reached = self.flow.leaves
@@ -279,45 +319,44 @@ class _Roles:
         if position in flow.rooted.get(slot.number, ()):
             return "running variance"
         if step.name in SUMS:
-            if output in flow.results and not self._signal(output):
-                return self._statistic(data)
+            statistic = self._statistic(meeting, data)
+            if statistic is not None:
+                return statistic
             if any(output in flow.back(s, through=direct) for s in self.stored):
                 return "running mean"
-            if self._normalizes(data) or self._after_norm(data):
+            if data in self.inside or self._after_norm(data):
                 return "norm bias"
             return "positional table" if self._positional(meeting, data) else "bias"
         if step.name in PRODUCTS:
-            normal = output in self.normal or self._normalizes(output) or self._after_norm(data)
-            return "norm scale" if normal else "scale"
+            if output in self.normal or output in self.inside or self._after_norm(data):
+                return "norm scale"
+            return "layer scale" if self._ending(output) is not None else "scale"
         return "token" if step.name in ("concatenate", "select_n") else "other"
 
-    def _signal(self, output: int) -> bool:
-        """Whether a result of the function is more than a blend of a parameter and a statistic."""
-        behind = self.flow.back(output, through=_statistics)
-        steps = [self.flow.makers[s] for s in behind if s in self.flow.makers]
-        return not any(step.name in REDUCTIONS for step in steps)
+    def _statistic(self, meeting: Meeting, data: int) -> Role | None:
+        """A running mean, or a running variance if there are squares in what is blended in."""
+        flow = self.flow
+        behind = flow.back(data, through=_blended)
+        makers = [flow.makers[s] for s in behind if s in flow.makers]
+        ends = [step for step in makers if step.inner is None and not any(_blended(step))]
+        means = all(step.name in REDUCTIONS for step in ends) and len(makers) == len(behind)
+        if not (ends and means) or meeting.step.outputs[0].shape != meeting.slot.shape:
+            return None
+        deep = flow.back(data, through=_statistics)
+        steps = [flow.makers[s] for s in deep if s in flow.makers]
+        return "running variance" if any(map(_squares, steps)) else "running mean"
 
-    def _statistic(self, data: int) -> Role:
-        """A running mean, or a running variance if squares are in what is blended in."""
-        behind = self.flow.back(data, through=_statistics)
-        steps = [self.flow.makers[s] for s in behind if s in self.flow.makers]
-        squared = any(
-            step.name in ("square", "integer_pow")
-            or (
-                step.name == "mul" and len(set(_slots(step.inputs))) == 1 < len(_slots(step.inputs))
-            )
-            for step in steps
-        )
-        return "running variance" if squared else "running mean"
-
-    def _normalizes(self, slot: int) -> bool:
-        """Whether a value is made on the way of a normalization."""
-        return any(
-            place.site.kind == "normalization"
-            and slot != place.input.number
-            and place.input.number in self.flow.behind(slot)
-            and slot in self.flow.behind(place.output.number)
-            for place in self.flow.places.values()
+    def _ending(self, output: int) -> Branch | None:
+        """The branch whose value a product is, up to what follows linearly."""
+        flow = self.flow
+        return next(
+            (
+                b
+                for b in self.branches
+                if output in flow.back(b.value, through=linear)
+                and not set(b.ends).isdisjoint(flow.back(output, through=linear))
+            ),
+            None,
         )
 
     def _after_norm(self, slot: int) -> bool:
@@ -337,17 +376,26 @@ def _slots(atoms: Sequence[Any]) -> list[int]:
     return [atom.number for atom in atoms if isinstance(atom, Slot)]
 
 
+def _squares(step: Step) -> bool:
+    same = step.name == "mul" and len(_slots(step.inputs)) == 2
+    return step.name in ("square", "integer_pow") or (same and len(set(_slots(step.inputs))) == 1)
+
+
+def _blended(step: Step) -> Iterable[int]:
+    """Operands of a step on the way from a statistic to its running one."""
+    known = step.name in ("max", "square", "integer_pow", "stop_gradient")
+    return range(len(step.inputs)) if known else linear(step)
+
+
 def _statistics(step: Step) -> Iterable[int]:
     """Operands of a step on the way from a signal to its mean and variance."""
     known = step.name in REDUCTIONS | {"square", "integer_pow", "max", "stop_gradient"}
     return range(len(step.inputs)) if known else linear(step)
 
 
-def _activation(sites: Sequence[tuple[Place, Kernel]]) -> Activation | None:
-    for place, _ in sites:
-        for found in (*place.site.activations, *place.site.after_sum):
-            return found
-    return None
+def _activations(sites: Sequence[tuple[Place, Kernel]]) -> tuple[Activation, ...]:
+    found = (place.site.activations or place.site.after_sum for place, _ in sites)
+    return next((each for each in found if each), ())
 
 
 def _plain(kinds: set[str], use: Use) -> Role:
