@@ -57,7 +57,7 @@ def branches(flow: Flow) -> list[Branch]:
 
 def _factors(flow: Flow, value: int, ends: tuple[int, ...]) -> Iterator[int]:
     """Products with parameters between kernels and the value that they end in."""
-    inside = flow.inside()
+    inside = flow.inside
     for slot in flow.back(value, through=linear):
         step = flow.makers.get(slot)
         if step is None or step.name not in PRODUCTS or slot in inside:
@@ -124,7 +124,7 @@ def _normalized(flow: Flow, branch: int, ends: tuple[int, ...]) -> bool:
     between = set(flow.back(branch, through=linear))
     return any(
         not set(ends).isdisjoint(flow.back(before, through=linear))
-        for slot, before in flow.normalizations().items()
+        for slot, before in flow.normalizations.items()
         if slot in between
     )
 

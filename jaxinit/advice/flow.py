@@ -1,5 +1,6 @@
 """The values of a traced function: what each is made from, and which parameters are behind it."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -88,6 +89,7 @@ class Flow:
                     for leaf in self.leaves.get(atom.number, ()):
                         yield leaf, Meeting(step, operand, atom)
 
+    @functools.cached_property
     def normalizations(self) -> dict[int, int]:
         """Outputs of normalizations, by the signal's or by stored statistics, and their inputs."""
         found = {
@@ -103,6 +105,7 @@ class Flow:
                 found.setdefault(step.outputs[0].number, data[0])
         return found
 
+    @functools.cached_property
     def inside(self) -> set[int]:
         """What normalizations compute on their way, their outputs too."""
         found: set[int] = set()

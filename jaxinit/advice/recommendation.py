@@ -1,5 +1,6 @@
 """A model's rules, from what its parameters do."""
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Recommendation(Table):
     kept: tuple[str, ...] = ()
     unobserved: tuple[Unobserved, ...] = ()
 
-    @property
+    @functools.cached_property
     def rules(self) -> Rules:
         """Rules that cover every parameter, for `jaxinit.initialize`."""
         return Rules(grouped({row.path: row.initializer for row in self.rows}, self.kept))

@@ -85,11 +85,11 @@ class _Roles:
         self.flow = Flow(trace.plan)
         self.tree = leaves(params)
         self.given = sorted(i for i in trace.plan.given if i is not None)
-        self.normal = self.flow.normalizations()
+        self.normal = self.flow.normalizations
         self.stored = [
             before for output, before in self.normal.items() if output not in self.flow.places
         ]
-        self.inside = self.flow.inside()
+        self.inside = self.flow.inside
         self.branches = branches(self.flow)
         self.parts = parts(self.flow)
         self.forgotten: set[int] = set()  # outputs of forget gates whose bias is found
@@ -242,7 +242,7 @@ class _Roles:
             states = [s for s in behind if s in flow.loops and self._repeats(place, s)]
             if states:
                 self.of_sites[output] = "recurrent kernel"
-                sources = {s for s in behind if not set(flow.back(s, through=direct)) - {s}}
+                sources = {s for s in behind if len(flow.back(s, through=direct)) == 1}
                 if sources - set(states):
                     self.joined.add(output)
         for step in flow.steps:
@@ -338,7 +338,7 @@ class _Roles:
         flow = self.flow
         behind = flow.back(data, through=_blended)
         makers = [flow.makers[s] for s in behind if s in flow.makers]
-        ends = [step for step in makers if step.inner is None and not any(_blended(step))]
+        ends = [step for step in makers if step.inner is None and not list(_blended(step))]
         means = all(step.name in REDUCTIONS for step in ends) and len(makers) == len(behind)
         if not (ends and means) or meeting.step.outputs[0].shape != meeting.slot.shape:
             return None
@@ -395,7 +395,7 @@ def _statistics(step: Step) -> Iterable[int]:
 
 def _activations(sites: Sequence[tuple[Place, Kernel]]) -> tuple[Activation, ...]:
     found = (place.site.activations or place.site.after_sum for place, _ in sites)
-    return next((each for each in found if each), ())
+    return next((each[:1] for each in found if each), ())
 
 
 def _plain(kinds: set[str], use: Use) -> Role:
