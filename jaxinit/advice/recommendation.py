@@ -144,7 +144,7 @@ def recommend(apply_fn: Callable[..., Any], params: Any, *inputs: Any) -> Recomm
             "(params, *inputs), such as model.apply"
         )
     _check(params)
-    traced = trace(apply_fn, params, *inputs)
+    traced = trace(_fixed(apply_fn), jax.tree.map(_fix, params), *inputs)
     uses = roles(traced, params)
     if not any(use.role in KERNELS for use in uses):
         raise ValueError(
@@ -174,6 +174,25 @@ def recommended(traced: Trace, params: Any) -> dict[str, Choice]:
     lecun_normal()
     """
     return {use.path: choose(use) for use in roles(traced, params)}
+
+
+class _Fixed:
+    """What is no array in the parameters, such as the rate of a dropout: a constant."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _fix(leaf: Any) -> Any:
+    return leaf if hasattr(leaf, "shape") else _Fixed(leaf)
+
+
+def _fixed(apply_fn: Callable[..., Any]) -> Callable[..., Any]:
+    def applied(params: Any, *inputs: Any) -> Any:
+        given = jax.tree.map(lambda x: x.value if isinstance(x, _Fixed) else x, params)
+        return apply_fn(given, *inputs)
+
+    return applied
 
 
 def _row(use: Use) -> Row:
