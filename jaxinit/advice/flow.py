@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from jaxinit.capture import program
 from jaxinit.capture.activations import CASTS
+from jaxinit.capture.contractions import CONTRACTIONS
 from jaxinit.capture.labels import MOVES
 from jaxinit.capture.plan import Place, Plan
 from jaxinit.capture.program import Block, Slot, Step
@@ -104,6 +105,23 @@ class Flow:
             if step.name in PRODUCTS and len(data) == 1 and rooted:
                 found.setdefault(step.outputs[0].number, data[0])
         return found
+
+    @functools.cached_property
+    def products(self) -> dict[int, tuple[int, int]]:
+        """Products of two data, and their operands."""
+        found = {}
+        for step in self.steps:
+            data = [a.number for a in step.inputs if isinstance(a, Slot) and self.is_data(a.number)]
+            if step.name == "mul" and len(data) == 2:
+                found[step.outputs[0].number] = (data[0], data[1])
+        return found
+
+    @property
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """The operands of those products, in both orders."""
+        for one, other in self.products.values():
+            yield one, other
+            yield other, one
 
     @functools.cached_property
     def inside(self) -> set[int]:
@@ -241,6 +259,11 @@ def linear(step: Step) -> Iterable[int]:
 def direct(step: Step) -> Iterable[int]:
     """Operands of a step of which its output is a part or a multiple."""
     return () if step.name in SUMS else linear(step)
+
+
+def anything(step: Step) -> Iterable[int]:
+    """Operands of a step that is no product with a kernel and no look-up."""
+    return () if step.name in CONTRACTIONS else range(len(step.inputs))
 
 
 def moves(step: Step) -> Iterable[int]:

@@ -125,7 +125,7 @@ def _along(use: Use) -> tuple[int, ...]:
 
 def _of_others(use: Use) -> Choice:
     match use.role:
-        case "bias" if use.forget is not None:
+        case "forget bias":
             if use.gates == 1:
                 return Choice(
                     ones, "The forget gate starts open, at 1, so that the cell remembers."
@@ -156,7 +156,7 @@ def _of_others(use: Use) -> Choice:
         case "positional table" | "token":
             return Choice(_SMALL, "Learned positions and tokens start small, at 0.02, as in BERT.")
     role = "The function never reads it" if use.role == "unused" else "What it does is not clear"
-    if len(use.shape) < 2:
+    if sum(n > 1 for n in use.shape) < 2:
         return Choice(zeros, f"{role}: 0, as of a bias.")
     return Choice(lecun_normal(), f"{role}: 1/n_in, as of a linear layer.")
 

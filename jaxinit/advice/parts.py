@@ -3,10 +3,10 @@
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, direct, moves
+from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, direct, linear, moves
 from jaxinit.capture.activations import CASTS
 from jaxinit.capture.contractions import CONTRACTIONS
 from jaxinit.capture.labels import UNIT, positions
@@ -45,11 +45,12 @@ class Part(NamedTuple):
     forgets: bool
 
 
-def parts(flow: Flow) -> dict[int, list[Part]]:
+def parts(flow: Flow, recurrent: Collection[int]) -> dict[int, list[Part]]:
     """The parts of leaves, by position.
 
     Args:
         flow: of a function's values.
+        recurrent: outputs of the sites of recurrent kernels.
 
     Returns:
         The parts in the order of their axis.
@@ -58,7 +59,7 @@ def parts(flow: Flow) -> dict[int, list[Part]]:
     for place in flow.places.values():
         if place.site.kind != "activation":
             continue
-        forgets = _forgets(flow, place)
+        forgets = _forgets(flow, place, recurrent)
         output, function = place.output.number, place.site.activation
         for leaf, axis, start, stop in _origins(flow, place.input):
             found[leaf].add(Part(axis, start, stop, output, function, forgets))
@@ -72,18 +73,29 @@ def _first(found: Sequence[Part]) -> Iterator[Part]:
         yield first._replace(forgets=first.forgets or any(part.forgets for part in more))
 
 
-def _forgets(flow: Flow, place: Place) -> bool:
-    """Whether a gate, open by half at 0, multiplies what a scan carries for no kernel."""
-    for step in flow.steps:
-        slots = [a.number for a in step.inputs if isinstance(a, Slot)]
-        if step.name != "mul" or len(slots) != 2:
-            continue
-        for gate, state in (slots, slots[::-1]):
-            cells = [s for s in flow.back(state, through=moves) if s in flow.loops]
-            if cells and place.output.number in flow.back(gate, through=moves):
-                half = math.isclose(float(place.site.activation.fn(0.0)), 0.5, abs_tol=1e-3)
-                return half and not any(_recurs(flow, cell) for cell in cells)
+def _forgets(flow: Flow, place: Place, recurrent: Collection[int]) -> bool:
+    """Whether a gate, open by half at 0, multiplies what steps hand on and no kernel takes."""
+    if flow.back(place.input.number, through=linear).keys().isdisjoint(recurrent):
+        return False
+    for gate, state in flow.pairs:
+        if place.output.number in flow.back(gate, through=moves):
+            kept = [s for s in flow.back(state, through=moves) if _kept(flow, s)]
+            half = math.isclose(float(place.site.activation.fn(0.0)), 0.5, abs_tol=1e-3)
+            if kept and half and not any(_recurs(flow, slot) for slot in kept):
+                return True
     return False
+
+
+def _kept(flow: Flow, slot: int) -> bool:
+    """Whether a value is what a scan carries, or what a step without a scan makes of it: a sum in
+    which a gate multiplies another."""
+    step = flow.makers.get(slot)
+    if step is None or step.name not in SUMS:
+        return slot in flow.loops
+    terms = [atom.number for atom in step.inputs if isinstance(atom, Slot)]
+    return len(terms) == 2 and any(
+        s in flow.products for term in terms for s in flow.back(term, through=moves)
+    )
 
 
 def _recurs(flow: Flow, state: int) -> bool:

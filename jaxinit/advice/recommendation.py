@@ -15,6 +15,7 @@ from jaxinit.advice.laws import Choice, choose
 from jaxinit.advice.roles import KERNELS, Use, roles
 from jaxinit.capture.sites import Unobserved
 from jaxinit.capture.tracing import Trace, trace
+from jaxinit.constant import zeros
 from jaxinit.paths import leaves
 from jaxinit.rules import Rules
 from jaxinit.table import Table, cell
@@ -152,10 +153,17 @@ def recommend(apply_fn: Callable[..., Any], params: Any, *inputs: Any) -> Recomm
             "initializer for: pass the function of (params, *inputs), not one closed over its "
             "parameters" + _inside(traced)
         )
-    rows = tuple(map(_row, uses))
-    paths = {row.path for row in rows}
-    kept = tuple(x.path for x in leaves(params) if x.is_array and x.path not in paths)
-    return Recommendation(rows, kept, traced.unobserved)
+    rows = {use.path: _row(use) for use in uses}
+    kept = []
+    for leaf in leaves(params):
+        if leaf.is_array and leaf.path not in rows:
+            if leaf.is_abstract and jnp.issubdtype(leaf.value.dtype, jnp.number):
+                why = "A whole number, such as a count of steps, starts at 0."
+                shape = tuple(leaf.value.shape)
+                rows[leaf.path] = Row(leaf.path, shape, "count", None, zeros, why)
+            else:
+                kept.append(leaf.path)
+    return Recommendation(tuple(rows.values()), tuple(kept), traced.unobserved)
 
 
 def recommended(traced: Trace, params: Any) -> dict[str, Choice]:

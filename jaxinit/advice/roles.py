@@ -1,11 +1,14 @@
 """What each parameter does in a function, by the way its values meet the data."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from jaxinit.advice.branches import Branch, branches
-from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, Meeting, direct, linear, moves
+from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, Meeting, anything, direct, linear, moves
 from jaxinit.advice.parts import parts
 from jaxinit.axes import Axes
 from jaxinit.capture.labels import REDUCTIONS, UNIT
@@ -21,6 +24,7 @@ Role: TypeAlias = Literal[
     *("attention output", "recurrent kernel", "recurrent input", "gate", "residual output"),
     *("head", "bias", "norm scale", "norm bias", "running mean", "running variance", "scale"),
     "layer scale",
+    "forget bias",
     *("positional table", "token", "other", "unused"),
 ]
 KERNELS = frozenset(
@@ -91,7 +95,6 @@ class _Roles:
         ]
         self.inside = self.flow.inside
         self.branches = branches(self.flow)
-        self.parts = parts(self.flow)
         self.forgotten: set[int] = set()  # outputs of forget gates whose bias is found
         self.kernels: dict[str, list[tuple[Place, Kernel]]] = {}
         for place in self.flow.places.values():
@@ -104,16 +107,20 @@ class _Roles:
         self._attention()
         self._recurrence()
         self._gates()
+        recurrent = [s for s, role in self.of_sites.items() if role == "recurrent kernel"]
+        self.parts = parts(self.flow, recurrent)
 
     def found(self) -> list[Use]:
         return [self._use(i) for i in self.given]
 
     def _use(self, position: int) -> Use:
         leaf = self.tree[position]
-        bare = self._with_parts(Use(leaf.path, tuple(leaf.value.shape), "unused"), position)
+        bare = self._with_parts(Use(leaf.path, np.shape(leaf.value), "unused"), position)
         if leaf.path in self.kernels:
             return self._kernel(bare, self.kernels[leaf.path])
         use = replace(bare, role=self._other(position))
+        if use.role == "bias" and use.forget is not None:
+            return replace(use, role="forget bias")
         if use.role == "layer scale":
             outputs = [m.step.outputs[0].number for m in self.meetings[position]]
             use = replace(use, branch=next(filter(None, map(self._ending, outputs)), None))
@@ -122,13 +129,15 @@ class _Roles:
     def _with_parts(self, use: Use, position: int) -> Use:
         """With the functions that its parts go through, where they go apart."""
         found = self.parts.get(position, [])
-        sizes = {part.stop - part.start for part in found}
-        if len(sizes) != 1 or len({part.axis for part in found}) != 1:
+        if len({part.axis for part in found}) != 1:
             return use
-        axis, size = found[0].axis, sizes.pop()
-        if use.shape[axis] % size or any(part.start % size for part in found):
-            return use
-        forgets = [p for p in found if p.forgets and p.output not in self.forgotten]
+        axis = found[0].axis
+        size = math.gcd(use.shape[axis], *(n for p in found for n in (p.start, p.stop)))
+        forgets = [
+            p
+            for p in found
+            if p.forgets and p.output not in self.forgotten and p.stop - p.start == size
+        ]
         whole = size == use.shape[axis]
         several = any(len(p.site.kernels) > 1 for p, _ in self.kernels.get(use.path, ()))
         if len(use.shape) == 1:
@@ -232,27 +241,52 @@ class _Roles:
         ]
 
     def _recurrence(self) -> None:
-        """Kernels that a scan applies to the state that it carries, and those added to them."""
+        """Kernels that step after step applies to its state, and those added to them."""
         flow = self.flow
         self.joined: set[int] = set()
         for output, place in flow.places.items():
             if not place.site.kernels or place.site.kind == "embedding":
                 continue
             behind = flow.back(place.input.number, through=direct)
-            states = [s for s in behind if s in flow.loops and self._repeats(place, s)]
+            states = {s for s in behind if s in flow.loops and self._repeats(place, s)}
+            states |= self._unrolled(place)
             if states:
                 self.of_sites[output] = "recurrent kernel"
-                sources = {s for s in behind if len(flow.back(s, through=direct)) == 1}
-                if sources - set(states):
+                if self._joins(behind, states):
                     self.joined.add(output)
         for step in flow.steps:
-            atoms = [a.number for a in step.inputs if isinstance(a, Slot)]
+            atoms = _slots(step.inputs)
             if step.name in SUMS and len(atoms) == 2 and all(map(flow.is_data, atoms)):
                 left, right = map(self._linear_sites, atoms)
                 for one, other in ((left, right), (right, left)):
                     if any(self.of_sites.get(s) == "recurrent kernel" for s in one):
                         for site in other:
                             self.of_sites.setdefault(site, "recurrent input")
+
+    def _unrolled(self, place: Place) -> set[int]:
+        """Outputs of the same kernel, at a step before, that come back with no kernel between."""
+        before = self.flow.back(place.input.number, through=anything)
+        own = {kernel.path for kernel in place.site.kernels}
+        return {
+            s
+            for s in before
+            if s in self.flow.places
+            and self.flow.places[s].site.kind != "embedding"
+            and own & {kernel.path for kernel in self.flow.places[s].site.kernels}
+        }
+
+    def _joins(self, behind: Iterable[int], states: set[int]) -> bool:
+        """Whether what a kernel takes is a state beside something else."""
+        for slot in behind:
+            step = self.flow.makers.get(slot)
+            if step is not None and step.name == "concatenate":
+                found = [
+                    states.isdisjoint(self.flow.back(s, through=anything))
+                    for s in _slots(step.inputs)
+                ]
+                if any(found) and not all(found):
+                    return True
+        return False
 
     def _repeats(self, place: Place, state: int) -> bool:
         """Whether a kernel is the same in all turns of a scan that reads a sequence."""
@@ -281,19 +315,15 @@ class _Roles:
     def _gates(self) -> None:
         """Kernels whose output, through a nonlinearity, multiplies another signal."""
         flow = self.flow
-        for step in flow.steps:
-            atoms = [a.number for a in step.inputs if isinstance(a, Slot)]
-            if step.name != "mul" or len(atoms) != 2 or not all(map(flow.is_data, atoms)):
-                continue
-            for gate, signal in (atoms, atoms[::-1]):
-                for slot in flow.back(gate, through=moves):
-                    place = flow.places.get(slot)
-                    if place is None or place.site.kind != "activation":
-                        continue
-                    if place.site.activation.name == "tanh" or not self._linear_sites(signal):
-                        continue
-                    if place.input.number in flow.back(signal, through=moves):
-                        continue
+        for gate, signal in flow.pairs:
+            for slot in flow.back(gate, through=moves):
+                place = flow.places.get(slot)
+                if place is None or place.site.kind != "activation":
+                    continue
+                itself = place.input.number in flow.back(signal, through=moves)
+                if place.site.activation.name == "tanh" or itself:
+                    continue
+                if self._linear_sites(signal):
                     for site in self._linear_sites(place.input.number):
                         self.of_sites.setdefault(site, "gate")
 
