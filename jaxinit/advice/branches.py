@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jaxinit.advice.flow import SUMS, Flow, linear
+from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, direct, linear
 from jaxinit.capture.program import Slot
 
 
@@ -13,20 +13,27 @@ class Branch(NamedTuple):
     Args:
         ends: outputs of their sites.
         total: branches along the whole stream, those of each turn of a scan counted.
-        normalized: whether the stream is brought back to scale, in the branch after these kernels
-            or right after the sum.
+        value: what is added.
+        scaled: whether parameters scale it after these kernels, as LayerScale does.
+        normalized: whether the branch is normalized after these kernels, or each sum of the stream.
+        attention: whether any branch of the stream ends an attention.
     """
 
     ends: tuple[int, ...]
     total: int
+    value: int
+    scaled: bool
     normalized: bool
+    attention: bool
 
 
 class _Sum(NamedTuple):
     output: int
     skip: int
+    value: int
     ends: tuple[int, ...]
     normalized: bool
+    renormalized: bool
     count: int
 
 
@@ -40,9 +47,33 @@ def branches(flow: Flow) -> list[Branch]:
     streams = _streams(flow, sums)
     found = []
     for each in sums:
-        total = sum(s.count for s in sums if streams[s.output] == streams[each.output])
-        found.append(Branch(each.ends, total, each.normalized))
+        stream = [s for s in sums if streams[s.output] == streams[each.output]]
+        normalized = each.normalized or all(s.renormalized for s in stream)
+        attention = any(_attends(flow, end) for s in stream for end in s.ends)
+        total, scaled = sum(s.count for s in stream), any(_factors(flow, each.value, each.ends))
+        found.append(Branch(each.ends, total, each.value, scaled, normalized, attention))
     return found
+
+
+def _factors(flow: Flow, value: int, ends: tuple[int, ...]) -> Iterator[int]:
+    """Products with parameters between kernels and the value that they end in."""
+    inside = flow.inside
+    for slot in flow.back(value, through=linear):
+        step = flow.makers.get(slot)
+        if step is None or step.name not in PRODUCTS or slot in inside:
+            continue
+        atoms = [a.number for a in step.inputs if isinstance(a, Slot)]
+        data = [s for s in atoms if flow.is_data(s)]
+        leaves = [s for s in atoms if not flow.is_data(s) and flow.leaves.get(s)]
+        if data and leaves and not flow.back(data[0], through=linear).keys().isdisjoint(ends):
+            yield slot
+
+
+def _attends(flow: Flow, end: int) -> bool:
+    """Whether a kernel takes the product of two activations."""
+    behind = flow.back(_input(flow, end), through=direct)
+    sites = (flow.places[s].site for s in behind if s in flow.places)
+    return any(site.kind == "matmul" and not site.kernels for site in sites)
 
 
 def _sums(flow: Flow) -> Iterator[_Sum]:
@@ -55,8 +86,8 @@ def _sums(flow: Flow) -> Iterator[_Sum]:
             if ends:
                 output = step.outputs[0].number
                 count = flow.lengths[output] * len(ends)
-                normal = _normalized(flow, branch, ends) or _renormalized(flow, output)
-                yield _Sum(output, skip, ends, normal, count)
+                normal = _normalized(flow, branch, ends), _renormalized(flow, output)
+                yield _Sum(output, skip, branch, ends, *normal, count)
                 break
 
 
@@ -92,10 +123,9 @@ def _normalized(flow: Flow, branch: int, ends: tuple[int, ...]) -> bool:
     """Whether a normalization lies between the kernels and the sum."""
     between = set(flow.back(branch, through=linear))
     return any(
-        slot in flow.places
-        and flow.places[slot].site.kind == "normalization"
-        and not set(ends).isdisjoint(flow.back(flow.places[slot].input.number, through=linear))
-        for slot in between
+        not set(ends).isdisjoint(flow.back(before, through=linear))
+        for slot, before in flow.normalizations.items()
+        if slot in between
     )
 
 

@@ -1,8 +1,9 @@
 """The values of a traced function: what each is made from, and which parameters are behind it."""
 
+import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 from jaxinit.capture import program
 from jaxinit.capture.activations import CASTS
@@ -13,6 +14,8 @@ from jaxinit.capture.program import Block, Slot, Step
 
 SUMS = ("add", "sub", "add_any")
 PRODUCTS = ("mul", "div")
+ROOTS = ("rsqrt", "sqrt")
+Passes: TypeAlias = Callable[[Step], Iterable[int]]
 Passage: TypeAlias = Literal["constant", "carried", "sliced"]
 
 
@@ -43,16 +46,27 @@ class Flow:
         self.sources: dict[int, tuple[int, ...]] = {}
         self.users: dict[int, list[int]] = defaultdict(list)
         self.makers: dict[int, Step] = {}
+        self.shapes: dict[int, tuple[int, ...]] = {}
         self.entries: dict[int, Entry] = {}
         self.loops: dict[int, int] = {}
         self.steps: list[Step] = []
         self.lengths: dict[int, int] = {}  # of an output: how often the scans around compute it
         self.leaves: dict[int, frozenset[int]] = {}
+        self.rooted: dict[int, frozenset[int]] = {}  # leaves behind a root, as of a variance
         self.scans_with_data: set[int] = set()
-        self.contracted: set[int] = set()
+        self.params = {
+            slot.number: leaf
+            for slot, leaf in zip(plan.block.inputs, plan.given, strict=True)
+            if leaf is not None
+        }
         self.results = {a.number for a in plan.block.results if isinstance(a, Slot)}
-        for slot, leaf in zip(plan.block.inputs, plan.given, strict=True):
-            self.leaves[slot.number] = frozenset() if leaf is None else frozenset({leaf})
+        for slot in plan.block.inputs:
+            own = {self.params[slot.number]} if slot.number in self.params else ()
+            self.leaves[slot.number] = frozenset(own)
+            self.shapes[slot.number] = slot.shape
+        self._backs: dict[tuple[int, Passes], dict[int, None]] = {}
+        self._aheads: dict[int, set[int]] = {}
+        self._behinds: dict[int, set[int]] = {}
         self._block(plan.block, 1)
         self.places: dict[int, Place] = {place.output.number: place for place in plan.places}
         for slot, before in self.sources.items():
@@ -76,22 +90,72 @@ class Flow:
                     for leaf in self.leaves.get(atom.number, ()):
                         yield leaf, Meeting(step, operand, atom)
 
-    def back(self, *start: int, through: Callable[[Step], Iterable[int]]) -> list[int]:
-        """Data behind values, as far as steps pass it on.
+    @functools.cached_property
+    def normalizations(self) -> dict[int, int]:
+        """Outputs of normalizations, by the signal's or by stored statistics, and their inputs."""
+        found = {
+            slot: place.input.number
+            for slot, place in self.places.items()
+            if place.site.kind == "normalization"
+        }
+        for step in self.steps:
+            atoms = [a.number for a in step.inputs if isinstance(a, Slot)]
+            data = [s for s in atoms if self.is_data(s)]
+            rooted = any(self.rooted.get(s) for s in atoms if s not in data)
+            if step.name in PRODUCTS and len(data) == 1 and rooted:
+                found.setdefault(step.outputs[0].number, data[0])
+        return found
+
+    @functools.cached_property
+    def products(self) -> dict[int, tuple[int, int]]:
+        """Products of two data, and their operands."""
+        found = {}
+        for step in self.steps:
+            data = [a.number for a in step.inputs if isinstance(a, Slot) and self.is_data(a.number)]
+            if step.name == "mul" and len(data) == 2:
+                found[step.outputs[0].number] = (data[0], data[1])
+        return found
+
+    @property
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """The operands of those products, in both orders."""
+        for one, other in self.products.values():
+            yield one, other
+            yield other, one
+
+    @functools.cached_property
+    def inside(self) -> set[int]:
+        """What normalizations compute on their way, their outputs too."""
+        found: set[int] = set()
+        for place in self.places.values():
+            if place.site.kind == "normalization":
+                todo = [place.output.number]
+                while todo:
+                    slot = todo.pop()
+                    if slot != place.input.number and slot not in found and self.is_data(slot):
+                        found.add(slot)
+                        todo += self.sources.get(slot, ())
+        return found
+
+    def back(self, start: int, *, through: Passes) -> dict[int, None]:
+        """Data behind a value, as far as steps pass it on, nearest first.
 
         Args:
-            *start: slots, which are in the result.
+            start: a slot, which is in the result.
             through: from a step to the positions of the operands to follow.
         """
-        seen, todo = list(dict.fromkeys(start)), list(start)
-        while todo:
-            for source in self._behind(todo.pop(), through):
-                if source not in seen and self.is_data(source):
-                    seen.append(source)
-                    todo.append(source)
-        return seen
+        key = start, through
+        if key not in self._backs:
+            seen, todo = {start: None}, [start]
+            for slot in todo:
+                for source in self._behind(slot, through):
+                    if source not in seen and self.is_data(source):
+                        seen[source] = None
+                        todo.append(source)
+            self._backs[key] = seen
+        return self._backs[key]
 
-    def _behind(self, slot: int, through: Callable[[Step], Iterable[int]]) -> Sequence[int]:
+    def _behind(self, slot: int, through: Passes) -> Sequence[int]:
         step = self.makers.get(slot)
         if step is None or step.inner is not None:
             return self.sources.get(slot, ())
@@ -100,24 +164,16 @@ class Flow:
 
     def ahead(self, start: int) -> set[int]:
         """All that a value has an effect on, in later turns of a scan too."""
-        return self._closure(start, self.users)
+        return _closure(start, self.users, self._aheads)
 
     def behind(self, start: int) -> set[int]:
         """All that a value is computed from, within one turn of each scan."""
-        return self._closure(start, self.sources)
-
-    def _closure(self, start: int, edges: Any) -> set[int]:
-        seen, todo = {start}, [start]
-        while todo:
-            for slot in edges.get(todo.pop(), ()):
-                if slot not in seen:
-                    seen.add(slot)
-                    todo.append(slot)
-        return seen
+        return _closure(start, self.sources, self._behinds)
 
     def _block(self, block: Block, length: int) -> None:
         for slot, _ in block.constants:
             self.leaves[slot.number] = frozenset()
+            self.shapes[slot.number] = slot.shape
         for step in block.steps:
             known = step.inner is not None and all(
                 slot.number in self.facts for slot in step.inner.inputs
@@ -129,7 +185,10 @@ class Flow:
                 self.steps.append(plain)
                 before = tuple(a.number for a in step.inputs if isinstance(a, Slot))
                 behind = self._leaves(before)
+                rooted = behind if step.name in ROOTS else self._rooted(before)
                 for slot in step.outputs:
+                    self.shapes[slot.number] = slot.shape
+                    self.rooted[slot.number] = rooted
                     self.makers[slot.number], self.sources[slot.number] = plain, before
                     self.lengths[slot.number] = length
                     self.leaves[slot.number] = behind
@@ -138,17 +197,24 @@ class Flow:
         own = (self.leaves.get(s, frozenset()) for s in slots if not self.is_data(s))
         return frozenset().union(*own)
 
+    def _rooted(self, slots: Iterable[int]) -> frozenset[int]:
+        own = (self.rooted.get(s, frozenset()) for s in slots if not self.is_data(s))
+        return frozenset().union(*own)
+
     def _body(self, step: Step, inner: Block, length: int) -> None:
         for atom, slot in zip(step.inputs, inner.inputs, strict=True):
             before = (atom.number,) if isinstance(atom, Slot) else ()
+            self.shapes[slot.number] = slot.shape
             self.sources[slot.number] = before
             self.leaves[slot.number] = self._leaves(before)
+            self.rooted[slot.number] = self._rooted(before)
         if step.name == "scan":
             self._loop(step, inner)
             length *= step.params["length"]
         self._block(inner, length)
         for result, slot in zip(inner.results, step.outputs, strict=True):
             before = (result.number,) if isinstance(result, Slot) else ()
+            self.shapes[slot.number] = slot.shape
             self.sources[slot.number], self.makers[slot.number] = before, step
             self.leaves[slot.number] = self._leaves(before)
 
@@ -169,6 +235,20 @@ class Flow:
             self.entries[slot.number] = Entry(scan, passage)
 
 
+def _closure(
+    start: int, edges: Mapping[int, Sequence[int]], known: dict[int, set[int]]
+) -> set[int]:
+    if start not in known:
+        seen, todo = {start}, [start]
+        while todo:
+            for slot in edges.get(todo.pop(), ()):
+                if slot not in seen:
+                    seen.add(slot)
+                    todo.append(slot)
+        known[start] = seen
+    return known[start]
+
+
 def linear(step: Step) -> Iterable[int]:
     """Operands of a step whose sum, scaled and moved, is its output."""
     if step.name == "select_n":
@@ -181,11 +261,11 @@ def direct(step: Step) -> Iterable[int]:
     return () if step.name in SUMS else linear(step)
 
 
+def anything(step: Step) -> Iterable[int]:
+    """Operands of a step that is no product with a kernel and no look-up."""
+    return () if step.name in CONTRACTIONS else range(len(step.inputs))
+
+
 def moves(step: Step) -> Iterable[int]:
     """Operands of a step that its output is, moved or cast."""
     return range(len(step.inputs)) if step.name in MOVES | CASTS - {"neg"} else ()
-
-
-def contracts(step: Step) -> bool:
-    """Whether it multiplies and sums."""
-    return step.name in CONTRACTIONS

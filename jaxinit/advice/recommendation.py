@@ -1,5 +1,6 @@
 """A model's rules, from what its parameters do."""
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from jaxinit.advice.laws import Choice, choose
 from jaxinit.advice.roles import KERNELS, Use, roles
 from jaxinit.capture.sites import Unobserved
 from jaxinit.capture.tracing import Trace, trace
+from jaxinit.constant import zeros
 from jaxinit.paths import leaves
 from jaxinit.rules import Rules
 from jaxinit.table import Table, cell
@@ -38,16 +40,18 @@ class Recommendation(Table):
 
     Args:
         rows: one for each parameter.
+        kept: paths of arrays of whole numbers and keys, which no rule covers.
         unobserved: operations of the function that were not looked into.
     """
 
     rows: tuple[Row, ...]
+    kept: tuple[str, ...] = ()
     unobserved: tuple[Unobserved, ...] = ()
 
-    @property
+    @functools.cached_property
     def rules(self) -> Rules:
         """Rules that cover every parameter, for `jaxinit.initialize`."""
-        return Rules(grouped({row.path: row.initializer for row in self.rows}))
+        return Rules(grouped({row.path: row.initializer for row in self.rows}, self.kept))
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -63,7 +67,7 @@ class Recommendation(Table):
         <BLANKLINE>
         rules = Rules(
             [
-                ("**", lecun_normal()),
+                ("w", lecun_normal()),
             ]
         )
         """
@@ -89,9 +93,12 @@ class Recommendation(Table):
     def notes(self) -> Sequence[str]:
         """What the function does not read, what was not looked into, and the rules."""
         unused = [f"never read: {path}" for path in self.unused]
-        closed = [f"not looked into: {u.primitive} at {u.scope or 'the top'}, which {u.reason}"
-                  for u in self.unobserved]
-        return ["", *unused, *closed, *self.code().split("\n")]
+        closed = [
+            f"not looked into: {u.primitive} at {u.scope or 'the top'}, which {u.reason}"
+            for u in self.unobserved
+        ]
+        kept = [f"left as it is, as it holds no real numbers: {path}" for path in self.kept]
+        return ["", *unused, *kept, *closed, *self.code().split("\n")]
 
     def to_dict(self) -> dict[str, Any]:
         """Rows, rules and notes for JSON."""
@@ -100,6 +107,7 @@ class Recommendation(Table):
             "rows": rows,
             "code": self.code(),
             "unused": list(self.unused),
+            "kept": list(self.kept),
             "unobserved": [u._asdict() for u in self.unobserved],
         }
 
@@ -137,7 +145,7 @@ def recommend(apply_fn: Callable[..., Any], params: Any, *inputs: Any) -> Recomm
             "(params, *inputs), such as model.apply"
         )
     _check(params)
-    traced = trace(apply_fn, params, *inputs)
+    traced = trace(_fixed(apply_fn), jax.tree.map(_fix, params), *inputs)
     uses = roles(traced, params)
     if not any(use.role in KERNELS for use in uses):
         raise ValueError(
@@ -145,7 +153,17 @@ def recommend(apply_fn: Callable[..., Any], params: Any, *inputs: Any) -> Recomm
             "initializer for: pass the function of (params, *inputs), not one closed over its "
             "parameters" + _inside(traced)
         )
-    return Recommendation(tuple(map(_row, uses)), traced.unobserved)
+    rows = {use.path: _row(use) for use in uses}
+    kept = []
+    for leaf in leaves(params):
+        if leaf.is_array and leaf.path not in rows:
+            if leaf.is_abstract and jnp.issubdtype(leaf.value.dtype, jnp.number):
+                why = "A whole number, such as a count of steps, starts at 0."
+                shape = tuple(leaf.value.shape)
+                rows[leaf.path] = Row(leaf.path, shape, "count", None, zeros, why)
+            else:
+                kept.append(leaf.path)
+    return Recommendation(tuple(rows.values()), tuple(kept), traced.unobserved)
 
 
 def recommended(traced: Trace, params: Any) -> dict[str, Choice]:
@@ -166,19 +184,35 @@ def recommended(traced: Trace, params: Any) -> dict[str, Choice]:
     return {use.path: choose(use) for use in roles(traced, params)}
 
 
+class _Fixed:
+    """What is no array in the parameters, such as the rate of a dropout: a constant."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _fix(leaf: Any) -> Any:
+    return leaf if hasattr(leaf, "shape") else _Fixed(leaf)
+
+
+def _fixed(apply_fn: Callable[..., Any]) -> Callable[..., Any]:
+    def applied(params: Any, *inputs: Any) -> Any:
+        given = jax.tree.map(lambda x: x.value if isinstance(x, _Fixed) else x, params)
+        return apply_fn(given, *inputs)
+
+    return applied
+
+
 def _row(use: Use) -> Row:
     choice = choose(use)
-    name = None
-    if use.activation is not None and use.role in KERNELS:
-        name = use.activation.name or "unnamed"
-    return Row(use.path, use.shape, use.role, name, choice.init, choice.reason)
+    names = [a.name or "unnamed" for a in use.activations] if use.role in KERNELS else []
+    after = ", ".join(dict.fromkeys(names)) or None
+    return Row(use.path, use.shape, use.role, after, choice.init, choice.reason)
 
 
 def _check(params: Any) -> None:
     found = leaves(params)
-    if not any(
-        leaf.is_array and jnp.issubdtype(leaf.value.dtype, jnp.inexact) for leaf in found
-    ):
+    if not any(leaf.is_array and jnp.issubdtype(leaf.value.dtype, jnp.inexact) for leaf in found):
         kinds = sorted({type(leaf.value).__name__ for leaf in found})
         what = f"leaves of {', '.join(kinds)}" if kinds else "no leaves"
         raise TypeError(
