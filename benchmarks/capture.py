@@ -1,7 +1,11 @@
-"""What observing and diagnosing a transformer cost beside its forward and backward pass."""
+"""What observing and diagnosing a transformer cost beside its forward and backward pass.
+
+Names on the command line choose what is measured, besides the pass and the diagnosis.
+"""
 
 import functools
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -56,7 +60,8 @@ def main() -> None:
     examination = Examination(model.apply, params, tokens, labels=labels)
     compiled: dict[str, Any] = {}
     for name, fn in functions.items():
-        compiled[name] = jax.jit(fn).lower(params, tokens).compile()
+        if not sys.argv[1:] or name in (next(iter(functions)), *sys.argv[1:]):
+            compiled[name] = jax.jit(fn).lower(params, tokens).compile()
     calls = {name: functools.partial(fn, params, tokens) for name, fn in compiled.items()}
     compiled["diagnosed"] = examination.programs.lower(params, (tokens,), labels).compile()
     calls["diagnosed"] = functools.partial(examination, params, tokens, labels=labels)
@@ -75,7 +80,8 @@ def main() -> None:
         size = peak(compiled[name])
         print(
             f"{name:22} {median:6.2f} s of CPU, {median / first:.2f}x"
-            f"   {size / 2**20:6.0f} MiB of results and temporaries, {size / memory:.3f}x"
+            f"   {size / 2**20:6.0f} MiB of results and temporaries, {size / memory:.3f}x",
+            flush=True,
         )
 
 

@@ -196,9 +196,9 @@ def networks() -> Iterator[Network]:
         yield _linen("CNN", told, ResNet(8, depth, norm), images, classes, True)
     for before in (True, False):
         for width, depth, kind, init in (
-            (32, 2, "lecun", _LECUN),
-            (64, 3, "normal(0.02)", _GPT),
-            (32, 6, "lecun", _LECUN),
+            (32, 1, "lecun", _LECUN),
+            (64, 2, "normal(0.02)", _GPT),
+            (32, 3, "lecun", _LECUN),
         ):
             told = f"{'pre' if before else 'post'}-norm {kind} {width}x{depth}"
             model = Transformer(width, depth, before, init)

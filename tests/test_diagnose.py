@@ -169,10 +169,12 @@ def test_loss_steps_and_nan(relu: Examination) -> None:
     broken = changed(weights(), "l4", lambda w: w.at[0, 0].set(jnp.nan))
     nan = by_symptom(relu(broken, X, labels=Y))
     assert list(nan) == ["nan"]
-    assert nan["nan"].where[0] == "l4/w"
-    assert '"l4/w"' in nan["nan"].remedy
+    assert nan["nan"].where == ("l4/w",)
+    assert nan["nan"].remedy == '("l4/w", he_normal()),'
     data = by_symptom(relu(weights(), X.at[3, 3].set(jnp.inf), labels=Y))["nan"]
-    assert data.where[0] == "inputs/0"
+    assert data.where == ("inputs/0",)
+    over = changed(weights(), "l[1-3]", lambda w: 1e14 * w)
+    assert by_symptom(relu(over, X, labels=Y))["nan"].where[0] == "l2/w"
     assert json.dumps(relu(broken, X, labels=Y).to_dict(), allow_nan=False)
 
 

@@ -37,9 +37,10 @@ class Remedies:
             found[use.path] = Row(use.path, use.shape, use.role, None, init, reason)
         return found
 
-    def role(self, path: str) -> Role:
-        """Of a parameter."""
-        return next((use.role for use in self.uses if use.path == path), "other")
+    @cached_property
+    def roles(self) -> dict[str, Role]:
+        """Of each parameter, by path."""
+        return {use.path: use.role for use in self.uses}
 
     def rules(self) -> str:
         """Python of the rules for all parameters."""

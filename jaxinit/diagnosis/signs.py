@@ -162,10 +162,9 @@ class Reading:
         """How many the site has."""
         return math.prod(self.site.shape[axis] for axis in self.site.units)
 
-    @property
-    def finite(self) -> bool:
-        """Whether all sums of squares are."""
-        return all(np.isfinite(x).all() for x in self.squares.values())
+    def finite(self, *sides: Side) -> bool:
+        """Whether the sums of squares of some sides are."""
+        return all(np.isfinite(self.squares[side]).all() for side in sides if side in self.squares)
 
 
 def readings(sites: Sequence[Site], statistics: Mapping[str, Any]) -> list[Reading]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -48,8 +47,8 @@ class Patient:
     @property
     def hidden(self) -> list[Reading]:
         """Kernels but the heads, whose units are outputs, and may be alike or small."""
-        role = self.remedies.role
-        return [r for r in self.kernels[:-1] if role(r.site.kernels[0].path) != "head"]
+        roles = self.remedies.roles
+        return [r for r in self.kernels[:-1] if roles.get(r.site.kernels[0].path) != "head"]
 
     @property
     def trunk(self) -> list[Reading]:
@@ -77,29 +76,31 @@ def findings(patient: Patient) -> list[Finding]:
 
 
 def _nan(patient: Patient) -> Iterator[Finding]:
-    broken = [r.path for r in patient.readings if not r.finite]
-    where = dict.fromkeys([*patient.broken, *broken])
-    if where:
-        leaves = bool(patient.broken) and not patient.broken[0].startswith(("outputs", "loss"))
+    given = [path for path in patient.broken if not path.startswith(_MADE)]
+    if given:
+        kernels = patient.remedies.of(given)
+        cause = "numbers that are not finite come in with the parameters or the inputs"
+        yield _broken(given, cause, kernels or f"make {given[0]} finite")
+        return
+    forward = [r for r in patient.readings if not r.finite("input", "output")]
+    backward = [r for r in patient.readings if not r.finite("cotangent")]
+    first = [*forward[:1], *(() if forward else backward[-1:])]
+    if first or patient.broken:
+        where = [*(r.path for r in first), *patient.broken]
+        way = "backward" if backward and not forward else "forward"
         cause = (
-            "numbers that are not finite come in with the parameters or the inputs"
-            if leaves
-            else "the signal grows past the largest float, or an operation gives NaN there first"
+            f"going {way}, the signal passes the largest float here first, or an operation gives "
+            "NaN"
         )
-        yield Finding(
-            "nan",
-            "error",
-            tuple(where),
-            {"places": len(where)},
-            cause,
-            "repair the data"
-            if leaves and not _of_kernels(patient, where)
-            else patient.remedies.of(tuple(where)),
-        )
+        remedy = patient.remedies.of(where) or "look for a division by 0, or a logarithm of it"
+        yield _broken(where, cause, remedy)
 
 
-def _of_kernels(patient: Patient, where: Mapping[str, Any]) -> bool:
-    return any(r.path in where for r in patient.kernels)
+_MADE = ("outputs", "loss")
+
+
+def _broken(where: Sequence[str], cause: str, remedy: str) -> Finding:
+    return Finding("nan", "error", tuple(where), {"places": len(where)}, cause, remedy)
 
 
 def _symmetric(patient: Patient) -> Iterator[Finding]:
@@ -286,7 +287,7 @@ def _attention(patient: Patient) -> Iterator[Finding]:
     uniform = [r for r in soft if r.missing is not None and r.missing < thresholds.UNIFORM]
     hot = [r for r in soft if (r.entropy or 0.0) < thresholds.ONE_HOT]
     # A zero query or key attends evenly on purpose, and learns at once.
-    if uniform and not any(patient.remedies.role(path) in _ASKING for path in patient.zeros):
+    if uniform and not any(patient.remedies.roles.get(path) in _ASKING for path in patient.zeros):
         yield _finding(
             patient,
             "attention-collapse",
