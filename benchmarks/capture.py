@@ -1,6 +1,11 @@
-"""What observing a transformer costs beside its forward and backward pass: time and memory."""
+"""What observing and diagnosing a transformer cost beside its forward and backward pass.
 
+Names on the command line choose what is measured, besides the pass and the diagnosis.
+"""
+
+import functools
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -9,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxinit import capture
+from jaxinit.diagnosis.examination import Examination
 
 LAYERS, WIDTH, BATCH, TOKENS, VOCABULARY = 12, 768, 8, 128, 1000
 
@@ -50,26 +56,39 @@ def main() -> None:
         "observed": trace.instrument(loss=loss),
         "observed, gradients": trace.instrument(loss=loss, gradients=True),
     }
+    labels = jnp.zeros_like(tokens)
+    examination = Examination(model.apply, params, tokens, labels=labels)
     compiled: dict[str, Any] = {}
     for name, fn in functions.items():
-        compiled[name] = jax.jit(fn).lower(params, tokens).compile()
-    seconds: dict[str, list[float]] = {name: [] for name in compiled}
+        if not sys.argv[1:] or name in (next(iter(functions)), *sys.argv[1:]):
+            compiled[name] = jax.jit(fn).lower(params, tokens).compile()
+    calls = {name: functools.partial(fn, params, tokens) for name, fn in compiled.items()}
+    compiled["diagnosed"] = examination.programs.lower(params, (tokens,), labels).compile()
+    calls["diagnosed"] = functools.partial(examination, params, tokens, labels=labels)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(4):  # in turn; of the process, as the machine may be shared; the first warms up
-        for name, fn in compiled.items():
+        for name, call in calls.items():
             start = time.process_time()
-            jax.block_until_ready(fn(params, tokens))
+            jax.block_until_ready(call())
             seconds[name].append(time.process_time() - start)
-    base, *_ = compiled
+    base, *_ = calls
     first = statistics.median(seconds[base][1:])
-    memory = compiled[base].memory_analysis().temp_size_in_bytes
+    memory = peak(compiled[base])
     print(f"{len(trace.sites)} sites")
-    for name, fn in compiled.items():
+    for name in calls:
         median = statistics.median(seconds[name][1:])
-        size = fn.memory_analysis().temp_size_in_bytes
+        size = peak(compiled[name])
         print(
             f"{name:22} {median:6.2f} s of CPU, {median / first:.2f}x"
-            f"   {size / 2**20:6.0f} MiB temporary, {size / memory:.3f}x"
+            f"   {size / 2**20:6.0f} MiB of results and temporaries, {size / memory:.3f}x",
+            flush=True,
         )
+
+
+def peak(program: Any) -> int:
+    """Bytes beyond the arguments."""
+    memory = program.memory_analysis()
+    return int(memory.temp_size_in_bytes + memory.output_size_in_bytes)
 
 
 if __name__ == "__main__":

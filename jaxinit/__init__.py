@@ -145,6 +145,8 @@ from jaxinit.width import wang as wang
 if _TYPE_CHECKING:
     from jaxinit import capture as capture
     from jaxinit import presets as presets
+    from jaxinit.advice import recommend as recommend
+    from jaxinit.diagnosis import diagnose as diagnose
     from jaxinit.report import describe as describe
     from jaxinit.rules import Rules as Rules
     from jaxinit.rules import by_depth as by_depth
@@ -157,7 +159,9 @@ else:
         {
             "capture": "jaxinit.capture",
             "describe": "jaxinit.report",
+            "diagnose": "jaxinit.diagnosis",
             "presets": "jaxinit.presets",
+            "recommend": "jaxinit.advice",
             **dict.fromkeys(("Rules", "by_depth", "joint"), "jaxinit.rules"),
             **dict.fromkeys(("initialize", "reinitialize"), "jaxinit.trees"),
         },

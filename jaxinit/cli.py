@@ -1,4 +1,4 @@
-"""The command line: `jaxinit tour`, `jaxinit list`, `jaxinit show`."""
+"""The command line: `jaxinit tour`, `jaxinit list`, `jaxinit show`, `jaxinit doctor`."""
 
 import argparse
 import contextlib
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxinit import __version__
+from jaxinit.doctor import DoctorError, add_doctor, examine
 
 if TYPE_CHECKING:
     from jaxinit.tour import Row, Settings
@@ -23,7 +24,16 @@ QUICK = {"steps": 100, "depth": 10}
 
 
 class CommandError(Exception):
-    """What keeps a command from its work, in the user's words."""
+    """What keeps a command from its work, in the user's words.
+
+    Args:
+        told: the words.
+        status: to exit with.
+    """
+
+    def __init__(self, told: str, status: int = 1) -> None:
+        super().__init__(told)
+        self.status = status
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,25 +43,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None means the process's own.
 
     Returns:
-        The exit status: 0, or 1 for a failure, 130 for Ctrl-C, 141 for a closed pipe.
+        The exit status: 0, or 1 for a failure or a finding, 2 if the doctor was given no network,
+        130 for Ctrl-C, 141 for a closed pipe.
 
     Raises:
         SystemExit: with status 2 for arguments that do not parse, 0 for `--help`, `--version`.
     """
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        status: int | None = arguments.run(arguments)
         sys.stdout.flush()
     except CommandError as error:
         print(f"jaxinit {arguments.command}: error: {error}", file=sys.stderr)
-        return 1
+        return error.status
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The interpreter flushes stdout once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tour(commands.add_parser)
     _add_list(commands.add_parser)
     _add_show(commands.add_parser)
+    add_doctor(commands.add_parser).set_defaults(run=_doctor)
     return parser
 
 
@@ -213,6 +225,21 @@ def _show(arguments: argparse.Namespace) -> None:
     with _replacing(arguments.out) as partial:
         gallery.figure(init, weights, arguments.seed).savefig(partial, format="png")
     print(f"wrote {arguments.out}", file=sys.stderr)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    try:
+        report = examine(arguments.target, arguments.learning_rate)
+    except DoctorError as error:
+        raise CommandError(str(error), status=2) from error
+    report.print()
+    if arguments.fix and report.rules:
+        print(f"\n{report.rules}")
+    if arguments.html:
+        with _replacing(arguments.html) as partial:
+            report.to_html(partial)
+        print(f"wrote {arguments.html}", file=sys.stderr)
+    return 0 if report.healthy else 1
 
 
 def _tour(arguments: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from jaxinit.axes import Axes
 from jaxinit.capture.labels import EXAMPLE, UNIT, Labels, positions, unlabelled
-from jaxinit.capture.program import Step
+from jaxinit.capture.program import Slot, Step
 from jaxinit.capture.sites import Kernel, Kind
 from jaxinit.paths import Leaf
 
@@ -125,10 +125,16 @@ def contracted(step: Step, given: Sequence[Labels], kernel: int | None) -> Label
         both = _examples(given[0][left] | given[1][right])
         found.append(both if kernel is None or both else frozenset({UNIT}))
     for operand in (0, 1):
+        own = free(output, operand) if kernel is None else frozenset()
         for axis, label in enumerate(given[operand]):
             if axis not in (*contracts[operand], *batch[operand]):
-                found.append(frozenset({UNIT}) if operand == kernel else _examples(label))
+                found.append(frozenset({UNIT}) if operand == kernel else _examples(label) | own)
     return tuple(found)
+
+
+def free(product: Slot, operand: int) -> frozenset[Hashable]:
+    """What an axis of a product of two activations stems from: that of one of them."""
+    return frozenset({("free", product.number, operand)})
 
 
 def _examples(label: frozenset[Hashable]) -> frozenset[Hashable]:

@@ -25,7 +25,7 @@ MOVES = frozenset(
             "transpose",
             "unstack",
         ),
-        *("unstack", "dynamic_update_slice", "optimization_barrier", "name"),
+        *("stack", "unstack", "dynamic_update_slice", "optimization_barrier", "name"),
         *("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort"),
         *("reduce_window_sum", "reduce_window_max", "reduce_window_min", "reduce_window"),
     }
@@ -79,6 +79,9 @@ def moved(step: Step, given: Sequence[Labels]) -> list[Labels]:
             new = iter(first)
             added = params["dimensions"]
             return [tuple(_NONE if i in added else next(new) for i in range(len(shapes[0])))]
+        case "stack":
+            both, place = united(_shape(step.inputs[0]), given), params["axis"]
+            return [(*both[:place], _NONE, *both[place:])]
         case "concatenate":
             return [united(shapes[0], given)]
         case name if name in REDUCTIONS:

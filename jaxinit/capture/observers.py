@@ -172,11 +172,11 @@ def _vectors(
 def _projection(value: Array, rows: tuple[int, ...]) -> Array:
     shape = tuple(value.shape[axis] for axis in rows)
     return jnp.tensordot(
-        _direction(shape), value.astype(jnp.float32), (tuple(range(len(rows))), rows)
+        direction(shape), value.astype(jnp.float32), (tuple(range(len(rows))), rows)
     )
 
 
-def _direction(shape: tuple[int, ...]) -> Array:
+def direction(shape: tuple[int, ...]) -> Array:
     """Fixed numbers in [-√3, √3), of variance 1: few operations, as they are at every site."""
     bits = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape) + jnp.uint32(1)
     for factor in (0x9E3779B1, 0x85EBCA77):  # odd, so that no two indices collide

@@ -30,11 +30,21 @@ class Place(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A block, the places in it by output, in order, and what is not observed."""
+    """A block, the places in it by output, in order, what is not observed, and what is known.
+
+    Args:
+        block: of the whole function.
+        places: of its sites.
+        unobserved: what is passed through.
+        analysis: of the values in it.
+        given: of each input of the block, its position among the parameters, or None.
+    """
 
     block: Block
     places: tuple[Place, ...]
     unobserved: tuple[Unobserved, ...]
+    analysis: Analysis
+    given: tuple[int | None, ...]
 
 
 def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Plan:
@@ -88,7 +98,8 @@ def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Pla
             draft.steps,
         )
         places.append(Place(site, draft.input, draft.output, order))
-    return Plan(block, tuple(places), tuple(dict.fromkeys(analysis.unobserved)))
+    unobserved = tuple(dict.fromkeys(analysis.unobserved))
+    return Plan(block, tuple(places), unobserved, analysis, tuple(given))
 
 
 def _given(slot: Slot, leaf: int | None) -> Fact:

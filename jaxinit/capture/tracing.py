@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxinit.capture.instrument import Instrument, Replacement
 from jaxinit.capture.observers import statistics
-from jaxinit.capture.plan import plan
+from jaxinit.capture.plan import Plan, plan
 from jaxinit.capture.program import flatten
 from jaxinit.capture.sites import Observer, Site, Unobserved
 from jaxinit.paths import leaves
@@ -74,6 +74,9 @@ class Trace:
         fn: the function.
         params: its first argument.
         inputs: the others.
+
+    Attributes:
+        outputs: of the function, as shapes and dtypes.
     """
 
     def __init__(self, fn: Callable[..., Any], params: Any, inputs: Sequence[Any]) -> None:
@@ -95,7 +98,8 @@ class Trace:
             params, inputs = self._merged(dynamic)
             return fn(params, *inputs)
 
-        closed, self._outputs = _traced(flat, dynamic)
+        closed, self.outputs = _traced(flat, dynamic)
+        self._outputs = jax.tree.structure(self.outputs)
         tree = [leaf._replace(value=_as_array(leaf.value)) for leaf in leaves(params)]
         given = [
             i if i < count and k in set(self._differentiable) else None
@@ -103,6 +107,11 @@ class Trace:
         ]
         self._plan = plan(flatten(closed), tree, given)
         self._count = count
+
+    @property
+    def plan(self) -> Plan:
+        """The function as steps, its places in them, and what is known of every value."""
+        return self._plan
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -223,7 +232,7 @@ class Trace:
 def _traced(flat: Callable[..., Any], dynamic: Sequence[Any]) -> tuple[Any, Any]:
     abstract = [jax.ShapeDtypeStruct(np.shape(x), _dtype(x)) for x in dynamic]
     closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*abstract)
-    return closed, jax.tree.structure(shapes)
+    return closed, shapes
 
 
 def _scalar(outputs: Any, loss: Callable[[Any], Any] | None) -> Any:

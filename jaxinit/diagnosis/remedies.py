@@ -1,0 +1,72 @@
+"""What to do about a finding: the initializers that the layers in question should have."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from jaxinit.advice.laws import choose
+from jaxinit.advice.recommendation import Recommendation, Row
+from jaxinit.advice.roles import Role, Use, roles
+from jaxinit.capture.tracing import Trace
+from jaxinit.diagnosis.signs import Reading
+
+
+class Remedies:
+    """Initializers by path, worked out when they are first asked for.
+
+    Args:
+        traced: the function.
+        params: that it was traced with.
+        readings: of its sites, in order.
+    """
+
+    def __init__(self, traced: Trace, params: Any, readings: Sequence[Reading]) -> None:
+        self.traced, self.params, self.readings = traced, params, readings
+
+    @cached_property
+    def uses(self) -> list[Use]:
+        """What each parameter does."""
+        return roles(self.traced, self.params)
+
+    @cached_property
+    def rows(self) -> dict[str, Row]:
+        """What to give each parameter, by path."""
+        found = {}
+        for use in self.uses:
+            init, reason = choose(use)
+            found[use.path] = Row(use.path, use.shape, use.role, None, init, reason)
+        return found
+
+    @cached_property
+    def roles(self) -> dict[str, Role]:
+        """Of each parameter, by path."""
+        return {use.path: use.role for use in self.uses}
+
+    def rules(self) -> str:
+        """Python of the rules for all parameters."""
+        return Recommendation(tuple(self.rows.values())).code()
+
+    def of(self, places: Sequence[str]) -> str:
+        """Pairs of a path and an initializer, a line each, as `Rules` takes them.
+
+        Args:
+            places: paths of leaves and of readings; of an activation, the kernel before is meant.
+        """
+        paths: dict[str, None] = {}
+        for place in places:
+            if place in self.rows:
+                paths[place] = None
+            for i, reading in enumerate(self.readings):
+                if reading.path == place:
+                    paths.update(dict.fromkeys(self._before(i)))
+        rows = [self.rows[path] for path in paths if path in self.rows]
+        return "\n".join(f'("{row.path}", {row.initializer!r}),' for row in rows)
+
+    def _before(self, position: int) -> list[str]:
+        """Leaves of the nearest kernel that is not after a reading."""
+        for reading in reversed(self.readings[: position + 1]):
+            site = reading.site
+            if site.kernels:
+                biases = [] if site.bias is None else [site.bias]
+                return [*(kernel.path for kernel in site.kernels), *biases]
+        return []

@@ -1,0 +1,181 @@
+"""Small models of every kind, in linen, in nnx and as plain functions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+D, HEADS, HIDDEN, VOCAB, STEPS = 8, 2, 12, 11, 5
+
+
+def bump(z: Any) -> Any:
+    """An activation without a name."""
+    return z * jnp.sin(z)
+
+
+class Mlp(nn.Module):
+    """A layer for each of some activations."""
+
+    functions: tuple[Callable[..., Any], ...]
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        """Three outputs."""
+        for i, function in enumerate(self.functions):
+            x = function(nn.Dense(16, name=f"l{i}")(x))
+        return nn.Dense(3, name="out")(x)
+
+
+class Residual(nn.Module):
+    """Two convolutions and a skip, with a convolution of its own where the size changes."""
+
+    features: int
+    stride: int
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        """As He et al."""
+
+        def conv(size: int, stride: int, name: str, x: Any) -> Any:
+            y = nn.Conv(self.features, (size, size), stride, use_bias=False, name=name)(x)
+            return nn.BatchNorm(use_running_average=not self.train, name=f"{name}_norm")(y)
+
+        y = nn.relu(conv(3, self.stride, "a", x))
+        y = conv(3, 1, "b", y)
+        if self.stride > 1:
+            x = conv(1, self.stride, "skip", x)
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """A stem, two blocks and a classifier."""
+
+    train: bool = True
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        """Ten outputs."""
+        x = nn.relu(nn.Conv(8, (3, 3), name="stem")(x))
+        x = Residual(8, 1, self.train, name="block_0")(x)
+        x = Residual(16, 2, self.train, name="block_1")(x)
+        return nn.Dense(10, name="head")(x.mean((1, 2)))
+
+
+class Block(nn.Module):
+    """Causal attention and a feed-forward layer, each behind a norm."""
+
+    causal: bool = True
+
+    @nn.compact
+    def __call__(self, x: Any, _: Any = None) -> tuple[Any, None]:
+        """The stream, as a scan takes it."""
+        mask = nn.make_causal_mask(x[..., 0]) if self.causal else None
+        h = nn.LayerNorm(name="n1")(x)
+        x = x + nn.MultiHeadDotProductAttention(HEADS, name="attn")(h, h, mask=mask)
+        h = nn.gelu(nn.Dense(HIDDEN, name="up")(nn.LayerNorm(name="n2")(x)))
+        return x + nn.Dense(D, name="down")(h), None
+
+
+class Gpt(nn.Module):
+    """Three blocks, one by one or scanned, and a table for tokens and logits."""
+
+    scan: bool = False
+
+    @nn.compact
+    def __call__(self, tokens: Any) -> Any:
+        """Logits."""
+        table = nn.Embed(VOCAB, D, name="tokens")
+        x = table(tokens) + nn.Embed(STEPS, D, name="positions")(jnp.arange(STEPS))
+        if self.scan:
+            axes, rngs = {"params": 0}, {"params": True}
+            x, _ = nn.scan(Block, axes, split_rngs=rngs, length=3)(name="h")(x, None)
+        else:
+            for i in range(3):
+                x, _ = Block(name=f"h_{i}")(x)
+        return table.attend(nn.LayerNorm(name="n")(x))
+
+
+class Vit(nn.Module):
+    """Patches, a token for the class, positions and two blocks."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        """Three outputs."""
+        x = nn.Conv(D, (2, 2), 2, name="patches")(x)
+        x = x.reshape(x.shape[0], -1, D)
+        token = self.param("token", nn.initializers.zeros, (1, 1, D))
+        x = jnp.concatenate([jnp.tile(token, (x.shape[0], 1, 1)), x], 1)
+        x = x + self.param("positions", nn.initializers.zeros, (1, x.shape[1], D))
+        for i in range(2):
+            x, _ = Block(causal=False, name=f"h_{i}")(x)
+        return nn.Dense(3, name="head")(nn.LayerNorm(name="n")(x)[:, 0])
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer of linen and an output of its last step."""
+
+    cell: Callable[..., Any]
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        """Three outputs."""
+        return nn.Dense(3, name="out")(nn.RNN(self.cell(D, name="cell"))(x)[:, -1])
+
+
+class Steps(nnx.Module):
+    """The same in nnx, with a dropout that has a key."""
+
+    def __init__(self, cell: Callable[..., Any]) -> None:
+        rngs = nnx.Rngs(0)
+        self.rnn = nnx.RNN(cell(4, D, rngs=rngs))
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.out = nnx.Linear(D, 3, rngs=rngs)
+
+    def __call__(self, x: Any) -> Any:
+        """Three outputs."""
+        return self.out(self.dropout(self.rnn(x)[:, -1]))
+
+
+def rms(x: Any, scale: Any) -> Any:
+    """Root mean square normalization."""
+    return x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6) * scale
+
+
+def turned(x: Any) -> Any:
+    """Rotary positions."""
+    half = x.shape[-1] // 2
+    angle = jnp.outer(jnp.arange(x.shape[-3]), 1e4 ** (-jnp.arange(half) / half))[:, None]
+    a, b = jnp.split(x, 2, -1)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+def llama(p: Any, tokens: Any) -> Any:
+    """Packed and rotated attention, a gated feed-forward layer, a table for logits of its own."""
+    x = p["tokens"][tokens]
+    for b in p["blocks"]:
+        parts = jnp.split(rms(x, b["n1"]) @ b["qkv"], 3, -1)
+        q, k, v = (z.reshape(*z.shape[:-1], HEADS, -1) for z in parts)
+        a = jax.nn.dot_product_attention(turned(q), turned(k), v, is_causal=True)
+        x = x + a.reshape(x.shape) @ b["o"]
+        h = rms(x, b["n2"])
+        x = x + (jax.nn.silu(h @ b["gate"]) * (h @ b["up"])) @ b["down"]
+    return rms(x, p["n"]) @ p["head"]
+
+
+def llama_params() -> Any:
+    """Shapes of its parameters, one of which it does not read."""
+
+    def shape(*sizes: int) -> Any:
+        return jax.ShapeDtypeStruct(sizes, "float32")
+
+    block = {
+        **{"qkv": shape(D, 3 * D), "o": shape(D, D), "n1": shape(D), "n2": shape(D)},
+        **{"up": shape(D, HIDDEN), "gate": shape(D, HIDDEN), "down": shape(HIDDEN, D)},
+    }
+    rest = {"tokens": shape(VOCAB, D), "n": shape(D), "head": shape(D, VOCAB)}
+    return {"blocks": [block, block], "spare": shape(3, 3), **rest}

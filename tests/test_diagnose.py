@@ -1,0 +1,406 @@
+"""Diagnosis: each symptom planted and found where it is, and none in what is healthy."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import jaxinit
+from jaxinit import cli
+from jaxinit.diagnosis import Finding, Layer, Report, diagnose, thresholds
+from jaxinit.diagnosis.curvature import largest, start, tridiagonal
+from jaxinit.diagnosis.examination import Examination
+from jaxinit.diagnosis.signs import trend
+
+KEY = jax.random.key(0)
+DEPTH, WIDTH, CLASSES = 6, 32, 5
+HE = jaxinit.he_normal()
+X = jax.random.normal(jax.random.key(1), (40, 8))
+Y = jnp.arange(40) % CLASSES
+Weights = dict[str, Any]
+
+
+def weights(init: Any = HE, depth: int = DEPTH) -> Weights:
+    pairs = list(itertools.pairwise([X.shape[1], *[WIDTH] * depth, CLASSES]))
+    laws = [*[init] * depth, jaxinit.lecun_normal()]
+    return {
+        f"l{i}": {"w": law(jax.random.fold_in(KEY, i), pair), "b": jnp.zeros(pair[1])}
+        for i, (law, pair) in enumerate(zip(laws, pairs, strict=True))
+    }
+
+
+def network(act: Callable[[Any], Any]) -> Callable[..., Any]:
+    def apply(params: Weights, x: Any) -> Any:
+        *hidden, last = (params[f"l{i}"] for i in range(len(params)))
+        for layer in hidden:
+            x = act(x @ layer["w"] + layer["b"])
+        return x @ last["w"] + last["b"]
+
+    return apply
+
+
+def changed(params: Weights, which: str, change: Callable[[Any], Any], name: str = "w") -> Weights:
+    return {
+        k: v | {name: change(v[name])} if re.fullmatch(which, k) else v for k, v in params.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def relu() -> Examination:
+    return Examination(network(jax.nn.relu), weights(), X, labels=Y)
+
+
+@pytest.fixture(scope="module")
+def tanh() -> Examination:
+    return Examination(network(jnp.tanh), weights(), X)
+
+
+def by_symptom(report: Report) -> dict[str, Finding]:
+    found = {finding.symptom: finding for finding in report.findings}
+    assert len(found) == len(report.findings)
+    return found
+
+
+def test_a_healthy_network_has_rows_and_no_finding(relu: Examination) -> None:
+    params = weights()
+    report = relu(params, X, labels=Y, learning_rate=0.01)
+    assert report.findings == ()
+    assert report.healthy
+    assert report.rules == ""
+    rows = {layer.path: layer for layer in report.layers}
+    assert [path for path in rows if path.endswith("w")] == [f"l{i}/w" for i in range(DEPTH + 1)]
+    first = np.asarray(X @ params["l0"]["w"])
+    assert_allclose(rows["l0/w"].rms or 0, np.sqrt((first**2).mean()), rtol=1e-5)
+    unit = first / np.linalg.norm(first, axis=1, keepdims=True)
+    assert_allclose(
+        rows["l0/w"].cosine or 0, (unit @ unit.T)[~np.eye(40, dtype=bool)].mean(), atol=1e-6
+    )
+    hidden = np.maximum(first, 0)
+    assert rows["relu"].dead == (hidden.max(0) == 0).mean()
+    second = np.maximum(hidden @ params["l1"]["w"], 0)
+    ratio = np.sqrt((second**2).mean() / (hidden**2).mean())
+    assert_allclose(rows["l2/w"].ratio or 0, ratio, rtol=1e-5)
+
+    def loss(p: Weights) -> Any:
+        logits = network(jax.nn.relu)(p, X)
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(40), Y])
+
+    value, slopes = jax.jit(jax.value_and_grad(loss))(params)
+    assert_allclose(report.loss or 0, value, rtol=1e-5)
+    moved = 0.01 * jnp.linalg.norm(slopes["l3"]["w"]) / jnp.linalg.norm(params["l3"]["w"])
+    assert_allclose(rows["l3/w"].update or 0, moved, rtol=1e-4)
+    assert_allclose(
+        rows["l6/w"].gradient or 0,
+        jnp.sqrt(
+            jnp.mean((jax.nn.softmax(network(jax.nn.relu)(params, X)) - jax.nn.one_hot(Y, 5)) ** 2)
+        )
+        / 40,
+        rtol=1e-4,
+    )
+
+
+def test_equal_units_are_symmetric_and_a_zero_head_is_not(relu: Examination) -> None:
+    alike = changed(weights(), "l.", lambda w: jnp.full_like(w, 0.1))
+    found = by_symptom(relu(alike, X, labels=Y))["symmetric"]
+    assert found.severity == "error"
+    assert found.where == tuple(f"l{i}/w" for i in range(DEPTH))
+    assert found.evidence["share of units that equal another"] == 1
+    assert '("l0/w", he_normal()),\n' in found.remedy
+    half = changed(weights(), "l2", lambda w: w.at[:, :16].set(w[:, 16:]))
+    half = changed(half, "l3", lambda w: w.at[:16].set(w[16:]))
+    assert by_symptom(relu(half, X, labels=Y))["symmetric"].where == ("l2/w",)
+    once = changed(weights(), "l2", lambda w: w.at[:, :16].set(w[:, 16:]))
+    assert relu(once, X, labels=Y).healthy  # the next layer tells them apart
+    assert relu(changed(weights(), "l6", jnp.zeros_like), X, labels=Y * 0).healthy
+
+
+@pytest.mark.parametrize(("factor", "way"), [(0.1, "vanishing"), (10.0, "exploding")])
+def test_signals_that_change_with_depth(relu: Examination, factor: float, way: str) -> None:
+    params = changed(weights(), "l[0-5]", lambda w: factor * w)
+    found = by_symptom(relu(params, X, labels=Y))
+    forward, backward = (found[f"{way}-{of}"] for of in ("activations", "gradients"))  # type: ignore[index]
+    for each in (forward, backward):
+        assert each.evidence["factor per layer"] == pytest.approx(factor, rel=0.3)
+    assert_allclose(forward.evidence["ratio last to first"], factor**5, rtol=1.5)
+    paths = [f"l{i}/w" for i in range(DEPTH + 1)]
+    assert forward.where == tuple(paths[paths.index(forward.where[0]) :])
+    assert backward.where == tuple(paths[paths.index(backward.where[0]) :: -1])
+
+
+def test_a_trend_leaves_out_a_layer_unlike_the_others() -> None:
+    sizes = 0.5 ** np.arange(9)
+    sizes[3] = 1e9
+    assert trend(sizes) == pytest.approx(0.5**8)
+    assert trend([1.0, 0.0]) is None
+
+
+def test_dead_units_have_no_gradient_and_a_remedy_for_their_bias(relu: Examination) -> None:
+    params = changed(weights(), "l3", lambda b: b - 30, "b")
+    found = by_symptom(relu(params, X, labels=Y))["dead-units"]
+    assert found.severity == "error"
+    assert found.where[0] == "relu#4"
+    assert found.evidence["share of units"] == 1
+    assert '("l3/w", he_normal()),\n("l3/b", zeros_init()),' in found.remedy
+    few = changed(weights(), "l3", lambda b: b.at[:8].set(-30), "b")
+    assert relu(few, X, labels=Y).healthy
+
+
+def test_loss_steps_and_nan(relu: Examination) -> None:
+    loud = relu(changed(weights(), "l6", lambda w: 20 * w), X, labels=Y)
+    found = by_symptom(loud)["loss-at-chance"]
+    assert found.where == ("l6/w",)
+    assert found.evidence == {"loss": loud.loss, "of a guess": pytest.approx(np.log(CLASSES))}
+    assert found.remedy.startswith('("l6/w", lecun_normal()),')
+    slow = by_symptom(relu(weights(), X, labels=Y, learning_rate=1e-6))
+    assert list(slow) == ["slow"]
+    assert len(slow["slow"].where) == DEPTH + 1
+    fast = by_symptom(relu(weights(), X, labels=Y, learning_rate=10.0))["diverges"]
+    assert fast.evidence["learning rate x largest eigenvalue"] > thresholds.DIVERGES
+    broken = changed(weights(), "l4", lambda w: w.at[0, 0].set(jnp.nan))
+    nan = by_symptom(relu(broken, X, labels=Y))
+    assert list(nan) == ["nan"]
+    assert nan["nan"].where == ("l4/w",)
+    assert nan["nan"].remedy == '("l4/w", he_normal()),'
+    data = by_symptom(relu(weights(), X.at[3, 3].set(jnp.inf), labels=Y))["nan"]
+    assert data.where == ("inputs/0",)
+    over = changed(weights(), "l[1-3]", lambda w: 1e14 * w)
+    assert by_symptom(relu(over, X, labels=Y))["nan"].where[0] == "l2/w"
+    assert json.dumps(relu(broken, X, labels=Y).to_dict(), allow_nan=False)
+
+
+def test_the_largest_eigenvalue_is_that_of_the_hessian() -> None:
+    a = jax.random.normal(KEY, (12, 12))
+    matrix = a @ a.T - 4 * jnp.eye(12)
+
+    def loss(p: Any) -> Any:
+        both = jnp.concatenate([p[0].ravel(), p[1]])
+        return both @ matrix @ both / 2
+
+    at = [jnp.ones((2, 4)), jnp.ones(4)]
+    found = jax.jit(lambda p, v: tridiagonal(loss, p, v))(at, start(at))
+    assert_allclose(largest(*found), np.linalg.eigvalsh(matrix)[-1], rtol=1e-5)
+
+
+def test_bounded_activations_saturate_and_parallel_outputs_collapse(tanh: Examination) -> None:
+    critical = weights(jaxinit.orthogonal())
+    assert tanh(critical, X).healthy
+    flat = by_symptom(tanh(changed(critical, "l[12]", lambda w: 30 * w), X))
+    assert flat["saturated"].where == ("tanh#2", "tanh#3")
+    assert "(\"l1/w\", for_activation(fn='tanh'))" in flat["saturated"].remedy
+    one = jax.random.normal(KEY, (WIDTH,))
+    small = changed(critical, "l[0-5]", lambda w: 0.2 * w)
+    collapsed = changed(small, "l[0-5]", lambda b: one, "b")
+    found = by_symptom(tanh(collapsed, X))["rank-collapse"]
+    assert found.where[-1] == "l6/w"
+    assert found.evidence["1 - cosine last"] < thresholds.PARALLEL
+
+
+def attend(params: Weights, x: Any) -> Any:
+    for i in range(3):
+        layer = params[f"l{i}"]
+        q, k, v = (jnp.einsum("btd,dhk->bthk", x, layer[name]) for name in "qkv")
+        p = jax.nn.softmax(jnp.einsum("bthk,bshk->bhts", q, k) / 2.0)
+        x = x + jnp.einsum("bhts,bshk,hkd->btd", p, v, layer["o"])
+        x = jax.nn.standardize(x + jax.nn.gelu(x @ layer["up"]) @ layer["down"])
+    return x @ params["l0"]["head"]
+
+
+def test_attention_collapses_either_way_and_zeros_on_purpose_are_no_disease() -> None:
+    init = jaxinit.lecun_normal()
+    shapes = {"q": (16, 4, 4), "k": (16, 4, 4), "v": (16, 4, 4), "o": (4, 4, 16)}
+    axes = {n: jaxinit.Axes((0, 1), 2) if n == "o" else jaxinit.Axes(0, (1, 2)) for n in shapes}
+    shapes |= {"up": (16, 64), "down": (64, 16), "head": (16, 5)}  # type: ignore[dict-item]
+    params = {
+        f"l{i}": {
+            name: jaxinit.lecun_normal(axes=axes[name])(jax.random.fold_in(KEY, 9 * i + j), shape)
+            if name in axes
+            else init(jax.random.fold_in(KEY, 9 * i + j), shape)
+            for j, (name, shape) in enumerate(shapes.items())
+        }
+        for i in range(3)
+    }
+    x = jax.random.normal(KEY, (8, 10, 16))
+    examine = Examination(attend, params, x)
+    report = examine(params, x)
+    assert report.healthy
+    assert [layer.kind for layer in report.layers].count("softmax") == 3
+    on_purpose = params
+    for name in ("o", "down", "q"):
+        on_purpose = changed(on_purpose, "l.", jnp.zeros_like, name)
+    assert examine(on_purpose, x).healthy
+    scaled = params
+    for name in "qk":
+        scaled = changed(scaled, "l1", lambda w: 1e-3 * w, name)
+    found = by_symptom(examine(scaled, x))["attention-collapse"]
+    assert (found.where, found.severity) == (("softmax#2",), "warning")
+    for name in "qk":
+        scaled = changed(scaled, "l1", lambda w: 3e4 * w, name)
+    found = by_symptom(examine(scaled, x))["attention-collapse"]
+    assert (found.where, found.severity) == (("softmax#2",), "error")
+    assert found.evidence["entropy over uniform"] < thresholds.ONE_HOT
+
+
+def test_scanned_layers_are_rows_and_steps_in_time_are_not() -> None:
+    stack = jax.vmap(lambda key: jaxinit.he_normal()(key, (32, 32)))(jax.random.split(KEY, 8))
+
+    def deep(w: Any, x: Any) -> Any:
+        return jax.lax.scan(lambda h, each: (jax.nn.relu(h @ each), None), x, w["w"])[0] @ w["out"]
+
+    x = jax.random.normal(KEY, (16, 32))
+    small = {"w": stack.at[4:].multiply(0.01), "out": jnp.eye(32)}
+    found = by_symptom(diagnose(deep, small, x))["vanishing-activations"]
+    assert found.where[-3:] == ("w[6]", "w[7]", "out")
+    assert found.remedy.startswith('("w", ')
+
+    def recurrent(w: Any, x: Any) -> Any:
+        def cell(h: Any, each: Any) -> Any:
+            h = jnp.tanh(h @ w["w"] + each @ w["in"])
+            return h, None
+
+        return jax.lax.scan(cell, jnp.zeros((16, 32)), x)[0] @ w["out"]
+
+    series = jax.random.normal(KEY, (12, 16, 32))
+    one = {"w": jaxinit.orthogonal()(KEY, (32, 32)), "in": stack[0] / 4, "out": stack[1]}
+    examine = Examination(recurrent, one, series)
+    assert examine(one, series).healthy
+    lost = by_symptom(examine(one | {"w": 0.05 * one["w"]}, series))["vanishing-gradients"]
+    assert lost.where == ("w", "in")
+    assert lost.evidence["ratio first step to last"] < thresholds.ROUNDED
+
+
+def test_thresholds_leave_room_for_chance() -> None:
+    assert thresholds.dead(16) == 1 - 1e-9  # all of sixteen units may be dead by chance: no more
+    assert thresholds.dead(64) == 0.75
+    assert thresholds.ratio([]) == thresholds.RATIO
+    walks = np.random.default_rng(0)
+    logs = []
+    for _ in range(200):
+        h = np.ones(16)
+        for _ in range(20):
+            h = np.maximum(walks.standard_normal((16, 16)) @ h * (2 / 16) ** 0.5, 0)
+        logs.append(np.log(np.linalg.norm(h)))
+    # Five standard errors of a standard deviation, of 200, about that of the theorem.
+    assert_allclose(np.std(logs), (5 * 20 / 16) ** 0.5 / 2, rtol=5 / np.sqrt(2 * 200))
+
+
+def test_the_page_needs_nothing_and_escapes_all(relu: Examination, tmp_path: Path) -> None:
+    params = changed(weights(), "l[0-5]", lambda w: 0.1 * w)
+    report = relu(params, X, labels=Y, learning_rate=0.1)
+    file = tmp_path / "page.html"
+    report.to_html(file)
+    text = file.read_text()
+    assert "<svg" in text
+    assert "vanishing-gradients" in text
+    assert not re.findall(r"<(script|link|img|iframe)|url\(['\"]?http|@import", text)
+    row = Layer(path="<b>&w", kind="matmul", shape=(1,), rms=float("nan"))
+    told = Finding("slow", "warning", ("<b>&w",), {"<i>": 1.0}, "<u>", "<s>")
+    Report((row,), (told,), None, "<tt>").to_html(file)
+    assert not re.findall("<(b|i|u|s|tt)>", file.read_text())
+    assert str(told).startswith("slow (warning)\n  where: <b>&w\n")
+    assert len(report.plot().axes) == 3
+    lines = str(report).splitlines()
+    assert lines[0].split()[:2] == ["path", "kind"]
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["healthy"] is False
+
+
+def test_bad_input_is_told() -> None:
+    apply, params = network(jax.nn.relu), weights(depth=1)
+    with pytest.raises(ValueError, match="nothing is seen in apply_fn that multiplies"):
+        diagnose(lambda p, x: x + p, jnp.ones(8), X)
+    with pytest.raises(ValueError, match=r"no derivative.*can be trained"):
+        diagnose(
+            lambda p, x: jax.lax.while_loop(lambda c: jnp.sum(c) < 1, lambda c: c + 1, x @ p),
+            jnp.ones((8, 2)),
+            X,
+        )
+    with pytest.raises(ValueError, match="not a real scalar"):
+        diagnose(apply, params, X, labels=Y, loss=lambda out, y: out)
+    with pytest.raises(TypeError, match="loss=3 is a int"):
+        diagnose(apply, params, X, loss=3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="has no loss to go with"):
+        diagnose(apply, params, X, learning_rate=0.1)
+    with pytest.raises(ValueError, match="must be positive"):
+        diagnose(apply, params, X, labels=Y, learning_rate=-1.0)
+    with pytest.raises(TypeError, match="learning_rate='x'"):
+        diagnose(apply, params, X, labels=Y, learning_rate="x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"labels have shape \(39,\) and the logits \(40, 5\)"):
+        diagnose(apply, params, X, labels=Y[:39])
+    with pytest.raises(ValueError, match="labels go from 0 to 9"):
+        diagnose(apply, params, X, labels=jnp.arange(40) % 10)
+    with pytest.raises(ValueError, match=r"labels are float32.*pass loss="):
+        diagnose(apply, params, X, labels=Y * 1.0)
+    with pytest.raises(TypeError, match="params/l0/b is abstract"):
+        diagnose(apply, jax.eval_shape(lambda: params), X)
+    with pytest.raises(TypeError, match=r"inputs/0 is traced: call diagnose outside jit"):
+        jax.jit(lambda x: diagnose(apply, params, x).loss)(X)
+
+
+MODEL = """
+import jax, jax.numpy as jnp
+
+def healthy():
+    key = jax.random.key(0)
+    params = {"a": jax.random.normal(key, (8, 16)) / 2, "b": jax.random.normal(key, (16, 4)) / 4}
+    x = jax.random.normal(jax.random.key(1), (32, 8))
+    return lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"], params, x, jnp.arange(32) % 4
+
+def ill():
+    apply, params, x, labels = healthy()
+    params = params | {"b": 50 * params["b"]}
+    return {"apply": apply, "params": params, "inputs": (x,), "labels": labels}
+
+def fails():
+    raise KeyError("weights")
+
+def short():
+    return 1, 2
+
+def named():
+    return {"apply": 1, "params": 2, "inputs": 3, "label": 4}
+"""
+
+
+def test_the_doctor_prints_and_says_by_its_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "patient_of_the_test.py").write_text(MODEL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert cli.main(["doctor", "patient_of_the_test:healthy"]) == 0
+    assert "no finding: healthy" in capsys.readouterr().out
+    asked = ["--fix", "--html", "out.html", "--learning-rate", "0.01"]
+    assert cli.main(["doctor", "patient_of_the_test:ill", *asked]) == 1
+    out = capsys.readouterr().out
+    assert "loss-at-chance (warning)" in out
+    rules: dict[str, Any] = {}
+    exec(out[out.index("from jaxinit import") :], rules)
+    assert isinstance(rules["rules"], jaxinit.Rules)
+    assert (tmp_path / "out.html").read_text().startswith("<!DOCTYPE html>")
+    for target, told in {
+        "patient_of_the_test:fails": "fails: KeyError: 'weights' (line",
+        "patient_of_the_test:none": "has no function 'none': it has healthy, ill, fails",
+        "patient_of_the_test:short": "returned a tuple of 2",
+        "patient_of_the_test:named": "has label: the names are apply, params, inputs, labels, loss",
+        "no_such_module:f": "there is no module 'no_such_module'",
+    }.items():
+        assert cli.main(["doctor", target]) == 2
+        assert told in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["doctor", "patient_of_the_test"])
+
+
+def test_diagnosis_is_loaded_on_use() -> None:
+    code = "import jaxinit, jaxinit.cli, sys; print('jaxinit.diagnosis' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+    assert jaxinit.diagnose is diagnose

@@ -1,0 +1,258 @@
+"""Recommendations: the role of each parameter, the rules that follow, and the signal they keep."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from recommend_models import (
+    STEPS,
+    Gpt,
+    Mlp,
+    Recurrent,
+    ResNet,
+    Steps,
+    Vit,
+    bump,
+    llama,
+    llama_params,
+)
+
+import jaxinit
+from jaxinit import capture, gains
+from jaxinit.advice import Recommendation, grouped, recommended
+from jaxinit.paths import leaves
+
+KEY = jax.random.key(0)
+
+
+def checked(fn: Callable[..., Any], params: Any, *inputs: Any) -> Recommendation:
+    """A recommendation whose code makes its rules, which give each leaf what its row says."""
+    found = jaxinit.recommend(fn, params, *inputs)
+    names: dict[str, Any] = {}
+    exec(found.code(), names)
+    assert names["rules"] == found.rules
+    tree = leaves(params)
+    given = {tree[a.positions[0]].path: a.init for a in found.rules.assign(tree)}
+    assert given == {row.path: row.initializer for row in found.rows}
+    assert json.loads(json.dumps(found.to_dict()))["code"] == found.code()
+    return found
+
+
+def of_linen(model: Any, *inputs: Any, **options: Any) -> Recommendation:
+    params = jax.eval_shape(model.init, KEY, *inputs)
+    return checked(lambda p, *x: model.apply(p, *x, **options), params, *inputs)
+
+
+def shown(found: Recommendation, under: str = "") -> dict[str, str]:
+    """Roles, with the activation if there is one."""
+    return {
+        row.path.removeprefix(under): f"{row.role}, {row.activation}"
+        if row.activation
+        else row.role
+        for row in found.rows
+        if row.path.startswith(under)
+    }
+
+
+def rules(found: Recommendation) -> dict[str, str]:
+    return {rule[0]: repr(rule[1]) for rule in found.rules.rules}
+
+
+IMAGES = jax.ShapeDtypeStruct((2, 8, 8, 3), "float32")
+TOKENS = jax.ShapeDtypeStruct((2, STEPS), "int32")
+SERIES = jax.ShapeDtypeStruct((2, STEPS, 4), "float32")
+
+
+def test_each_activation_gets_its_law() -> None:
+    functions = (nn.relu, jnp.tanh, nn.gelu, nn.selu, nn.leaky_relu, bump)
+    found = of_linen(Mlp(functions), jax.ShapeDtypeStruct((2, 4), "float32"))
+    kernels = {k: v for k, v in shown(found, "params/").items() if k.endswith("kernel")}
+    names = ("relu", "tanh", "gelu", "selu", "leaky_relu", "unnamed")
+    hidden = {f"l{i}/kernel": f"dense, {name}" for i, name in enumerate(names)}
+    assert kernels == {**hidden, "out/kernel": "head"}
+    scale = float(f"{gains.gain(bump) ** 2:.6g}")
+    assert rules(found) == {
+        "**/bias": "zeros_init()",
+        "params/l0/kernel": "he_normal()",
+        "params/l1/kernel": "for_activation(fn='tanh')",
+        "params/l2/kernel": "for_activation(fn='gelu')",
+        "params/l3/kernel": "lecun_normal()",
+        "params/l4/kernel": "he_normal(negative_slope=0.01)",
+        "params/l5/kernel": repr(
+            jaxinit.variance_scaling(scale, mode="fan_in", distribution="truncated_normal")
+        ),
+        "params/out/kernel": "lecun_normal()",
+    }
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_resnet_by_its_batches_or_by_stored_statistics(train: bool) -> None:
+    options = {"mutable": ["batch_stats"]} if train else {}
+    found = of_linen(ResNet(train), IMAGES, **options)
+    norm = {"scale": "norm scale", "bias": "norm bias"}
+    norms = {f"{name}_norm/{leaf}": role for name in "ab" for leaf, role in norm.items()}
+    block = {"a/kernel": "conv, relu", "b/kernel": "residual output, relu"}
+    assert shown(found, "params/block_0/") == {**block, **norms}
+    assert shown(found, "params/block_1/skip") == {
+        "/kernel": "conv, relu",
+        **{f"_norm/{leaf}": role for leaf, role in norm.items()},
+    }
+    assert set(shown(found, "batch_stats/").items()) == {
+        (f"{name}_norm/{leaf}", f"running {role}")
+        for name in ("block_0/a", "block_0/b", "block_1/a", "block_1/b", "block_1/skip")
+        for leaf, role in (("mean", "mean"), ("var", "variance"))
+    }
+    # The branches end in a norm, so that their kernels take no factor.
+    assert rules(found) == {
+        "**/mean": "zeros_init()",
+        "**/var": "ones_init()",
+        "params/block_*/*/kernel": "he_normal()",
+        "**/bias": "zeros_init()",
+        "**/scale": "ones_init()",
+        "params/head/kernel": "lecun_normal()",
+        "params/stem/kernel": "he_normal()",
+    }
+
+
+BLOCK = {
+    **{f"attn/{name}/kernel": f"attention {name}" for name in ("query", "key", "value")},
+    **{f"attn/{name}/bias": "bias" for name in ("query", "key", "value", "out")},
+    **{"attn/out/kernel": "attention output", "up/kernel": "dense, gelu", "up/bias": "bias"},
+    **{"down/kernel": "residual output", "down/bias": "bias"},
+    **{f"{n}/{leaf}": f"norm {leaf}" for n in ("n1", "n2") for leaf in ("scale", "bias")},
+}
+INWARD, OUTWARD = (
+    "Axes(in_axis=0, out_axis=(1, 2), rank=3)",
+    "Axes(in_axis=(0, 1), out_axis=2, rank=3)",
+)
+
+
+def transformer(layers: int) -> dict[str, str]:
+    return {
+        "**/bias": "zeros_init()",
+        "**/scale": "ones_init()",
+        "**/up/kernel": "for_activation(fn='gelu')",
+        "**/down/kernel": f"depth_scaled(init=lecun_normal(), layers={layers})",
+        "**/out/kernel": f"depth_scaled(init=glorot_uniform(axes={OUTWARD}), layers={layers})",
+        "params/h_*/attn/*/kernel": f"glorot_uniform(axes={INWARD})",
+    }
+
+
+def test_a_gpt_with_a_tied_table() -> None:
+    found = of_linen(Gpt(), TOKENS)
+    for i in range(3):
+        assert shown(found, f"params/h_{i}/") == BLOCK
+    rest = {k: v for k, v in shown(found, "params/").items() if not k.startswith("h_")}
+    assert rest == {
+        **{"n/scale": "norm scale", "n/bias": "norm bias"},
+        **{"tokens/embedding": "tied embedding", "positions/embedding": "positional table"},
+    }
+    assert rules(found) == {**transformer(3), "**/embedding": "normal(stddev=0.02)"}
+
+
+def test_a_scanned_gpt_has_the_same_roles_on_stacked_axes() -> None:
+    found = of_linen(Gpt(scan=True), TOKENS)
+    assert shown(found, "params/h/") == BLOCK
+    laws = {row.path.removeprefix("params/h/"): repr(row.initializer) for row in found.rows}
+    stacked = "batch_axis=(0,), rank"
+    inward = f"Axes(in_axis=1, out_axis=(2, 3), {stacked}=4)"
+    outward = f"Axes(in_axis=(1, 2), out_axis=3, {stacked}=4)"
+    dense = f"Axes(in_axis=1, out_axis=2, {stacked}=3)"
+    assert laws["attn/query/kernel"] == f"glorot_uniform(axes={inward})"
+    assert laws["attn/out/kernel"] == f"depth_scaled(init=glorot_uniform(axes={outward}), layers=3)"
+    assert laws["up/kernel"] == f"for_activation(fn='gelu', axes={dense})"
+    assert laws["down/kernel"] == f"depth_scaled(init=lecun_normal(axes={dense}), layers=3)"
+
+
+def test_a_vit_with_a_token_and_positions() -> None:
+    found = of_linen(Vit(), IMAGES)
+    assert shown(found, "params/h_1/") == BLOCK
+    rest = {k: v for k, v in shown(found, "params/").items() if not k.startswith("h_")}
+    assert rest == {
+        **{"patches/kernel": "conv", "patches/bias": "bias", "n/scale": "norm scale"},
+        **{"n/bias": "norm bias", "head/kernel": "head", "head/bias": "bias"},
+        **{"token": "token", "positions": "positional table"},
+    }
+    assert rules(found) == {
+        **transformer(2),
+        "params/*/kernel": "lecun_normal()",
+        "params/*": "normal(stddev=0.02)",
+    }
+
+
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.OptimizedLSTMCell])
+def test_an_lstm_whose_kernels_are_apart(cell: Any) -> None:
+    found = of_linen(Recurrent(cell), SERIES)
+    gates = {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid"}
+    assert shown(found, "params/cell/") == {
+        **{f"h{g}/kernel": f"recurrent kernel, {fn}" for g, fn in gates.items()},
+        **{f"i{g}/kernel": f"recurrent input, {fn}" for g, fn in gates.items()},
+        **{f"h{g}/bias": "forget bias" if g == "f" else "bias" for g in gates},
+    }
+    assert rules(found) == {
+        "params/cell/hf/bias": "ones_init()",
+        "params/cell/h*/kernel": "orthogonal()",
+        "params/cell/i*/kernel": "glorot_uniform()",
+        "params/out/kernel": "lecun_normal()",
+        "**/bias": "zeros_init()",
+    }
+
+
+def test_packed_gates_in_nnx_and_what_is_no_number() -> None:
+    model = Steps(nnx.OptimizedLSTMCell)
+    found = checked(lambda m, x: m(x), model, jnp.ones((2, STEPS, 4)))
+    assert shown(found) == {
+        **{"out/bias": "bias", "out/kernel": "head", "rnn/cell/dense_h/bias": "forget bias"},
+        "rnn/cell/dense_h/kernel": "recurrent kernel, sigmoid, tanh",
+        "rnn/cell/dense_i/kernel": "recurrent input, sigmoid, tanh",
+    }
+    assert rules(found) == {
+        "out/bias": "zeros_init()",
+        "out/kernel": "lecun_normal()",
+        "rnn/cell/dense_h/bias": "gate_bias(values=(0, 1, 0, 0))",
+        "rnn/cell/dense_h/kernel": "gates(init=orthogonal(), n=4)",
+        "rnn/cell/dense_i/kernel": "gates(init=glorot_uniform(), n=4)",
+    }
+    assert all(path.split("/")[-1] in ("count", "key") for path in found.kept)
+    new = jaxinit.initialize(model, found.rules, KEY)
+    assert new.rnn.cell.dense_h.bias[...].tolist() == [0.0] * 8 + [1.0] * 8 + [0.0] * 16
+
+
+def test_a_gru_has_no_forget_gate() -> None:
+    found = of_linen(Recurrent(nn.GRUCell), SERIES)
+    assert rules(found) == {
+        "**/bias": "zeros_init()",
+        "params/cell/h*/kernel": "orthogonal()",
+        "params/cell/i*/kernel": "glorot_uniform()",
+        "params/out/kernel": "lecun_normal()",
+    }
+
+
+def test_a_plain_function_with_packed_attention_and_gated_layers() -> None:
+    found = checked(llama, llama_params(), TOKENS)
+    assert shown(found, "blocks/1/") == {
+        **{"qkv": "packed attention", "o": "attention output", "gate": "gate, silu"},
+        **{"up": "dense", "down": "residual output", "n1": "norm scale", "n2": "norm scale"},
+    }
+    assert found.unused == ("spare",)
+    assert "never read: spare" in str(found)
+    assert rules(found) == {
+        "**/down": "depth_scaled(init=lecun_normal(), layers=2)",
+        "**/gate": "lecun_normal()",
+        "**/n*": "ones_init()",
+        "**/o": "depth_scaled(init=glorot_uniform(), layers=2)",
+        "**/qkv": "lecun_normal()",
+        "**/up": "lecun_normal()",
+        "head": "lecun_normal()",
+        "spare": "lecun_normal()",
+        "tokens": "embedding()",
+    }
+    new = jaxinit.initialize(llama_params(), found.rules, KEY)
+    assert np.isfinite(jax.jit(llama)(new, jnp.zeros(TOKENS.shape, int))).all()
