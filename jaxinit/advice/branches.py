@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, direct, linear
+from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, added, direct, linear
 from jaxinit.capture.program import Slot
 
 
@@ -48,11 +48,17 @@ def branches(flow: Flow) -> list[Branch]:
     found = []
     for each in sums:
         stream = [s for s in sums if streams[s.output] == streams[each.output]]
-        normalized = each.normalized or all(s.renormalized for s in stream)
+        normalized = each.normalized or all(_is_kept(flow, s, stream) for s in stream)
         attention = any(_attends(flow, end) for s in stream for end in s.ends)
         total, scaled = sum(s.count for s in stream), any(_factors(flow, each.value, each.ends))
         found.append(Branch(each.ends, total, each.value, scaled, normalized, attention))
     return found
+
+
+def _is_kept(flow: Flow, each: _Sum, stream: list[_Sum]) -> bool:
+    """Whether a sum is normalized, at once or after others are added."""
+    users = set(flow.users[each.output])
+    return each.renormalized or any(s.skip == each.output and users == {s.output} for s in stream)
 
 
 def _factors(flow: Flow, value: int, ends: tuple[int, ...]) -> Iterator[int]:
@@ -94,7 +100,8 @@ def _sums(flow: Flow) -> Iterator[_Sum]:
 def _ends(flow: Flow, skip: int, branch: int) -> tuple[int, ...]:
     """Kernels that end the branch, if the other operand is a skip around them."""
     ends = _kernels(flow, branch)
-    around = tuple(end for end in ends if skip in flow.behind(_input(flow, end)))
+    stream = flow.back(skip, through=added).keys() - flow.constants
+    around = tuple(e for e in ends if not stream.isdisjoint(flow.behind(_input(flow, e))))
     if around:
         return around
     shortcuts = _kernels(flow, skip)
@@ -147,15 +154,16 @@ def _streams(flow: Flow, sums: list[_Sum]) -> dict[int, int]:
             output = stream[output]
         return output
 
+    ends = {end for each in sums for end in each.ends}
     for each in sums:
-        for before in _before(flow, each.skip):
+        for before in _before(flow, each.skip, ends):
             if before in stream:
                 stream[first(before)] = first(each.output)
     return {output: first(output) for output in stream}
 
 
-def _before(flow: Flow, skip: int) -> set[int]:
-    """Values that come as they are to a skip, through kernels of shortcuts and functions too."""
+def _before(flow: Flow, skip: int, ends: set[int]) -> set[int]:
+    """Values that come to a skip by no branch, through kernels of shortcuts and functions too."""
     seen, todo = set(), [skip]
     while todo:
         slot = todo.pop()
@@ -166,6 +174,7 @@ def _before(flow: Flow, skip: int) -> set[int]:
         if slot in flow.loops:
             todo.append(flow.loops[slot])
         place = flow.places.get(slot)
-        if place is not None and place.site.kind in ("activation", "matmul", "conv"):
+        passes = place is not None and place.site.kind in ("activation", "matmul", "conv")
+        if place is not None and passes and slot not in ends:
             todo.append(place.input.number)
     return seen

@@ -47,6 +47,7 @@ class Flow:
         self.users: dict[int, list[int]] = defaultdict(list)
         self.makers: dict[int, Step] = {}
         self.shapes: dict[int, tuple[int, ...]] = {}
+        self.constants: set[int] = set()
         self.entries: dict[int, Entry] = {}
         self.loops: dict[int, int] = {}
         self.steps: list[Step] = []
@@ -172,6 +173,7 @@ class Flow:
 
     def _block(self, block: Block, length: int) -> None:
         for slot, _ in block.constants:
+            self.constants.add(slot.number)
             self.leaves[slot.number] = frozenset()
             self.shapes[slot.number] = slot.shape
         for step in block.steps:
@@ -254,6 +256,11 @@ def linear(step: Step) -> Iterable[int]:
     if step.name == "select_n":
         return range(1, len(step.inputs))
     return range(len(step.inputs)) if step.name in MOVES | CASTS | {*SUMS, *PRODUCTS} else ()
+
+
+def added(step: Step) -> Iterable[int]:
+    """Operands of a step that its output is the sum of."""
+    return () if step.name in PRODUCTS else linear(step)
 
 
 def direct(step: Step) -> Iterable[int]:

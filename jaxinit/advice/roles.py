@@ -397,6 +397,8 @@ class _Roles:
         weights, labels = self.flow.facts[meeting.slot.number], self.flow.facts[data].labels
         if not weights.weights:  # looked up by numbers that do not hang on the data
             return len(meeting.slot.shape) > 1
+        if len(weights.labels) != len(labels):
+            return False
         return any(
             own and UNIT not in label for own, label in zip(weights.labels, labels, strict=True)
         ) and any(UNIT in label for label in labels)
