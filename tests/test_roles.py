@@ -124,7 +124,7 @@ def test_a_cell_that_joins_its_inputs_and_is_unrolled(shift: float) -> None:
     biased = ("bias", "zeros_init()")
     forget = ("forget bias", "gate_bias(values=(0, 0, 1, 0))")
     assert found == {
-        "kernel": ("recurrent kernel", "gates(init=glorot_uniform(), n=4)"),
+        "kernel": ("recurrent input and kernel", "gates(init=glorot_uniform(), n=4)"),
         "bias": biased if shift else forget,
         "out": ("head", "lecun_normal()"),
     }

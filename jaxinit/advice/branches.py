@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, added, direct, linear
-from jaxinit.capture.program import Slot
+from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, added, direct, linear, slots
 
 
 class Branch(NamedTuple):
@@ -68,9 +67,8 @@ def _factors(flow: Flow, value: int, ends: tuple[int, ...]) -> Iterator[int]:
         step = flow.makers.get(slot)
         if step is None or step.name not in PRODUCTS or slot in inside:
             continue
-        atoms = [a.number for a in step.inputs if isinstance(a, Slot)]
-        data = [s for s in atoms if flow.is_data(s)]
-        leaves = [s for s in atoms if not flow.is_data(s) and flow.leaves.get(s)]
+        data = [s for s in slots(step) if flow.is_data(s)]
+        leaves = [s for s in slots(step) if not flow.is_data(s) and flow.leaves.get(s)]
         if data and leaves and not flow.back(data[0], through=linear).keys().isdisjoint(ends):
             yield slot
 
@@ -84,7 +82,7 @@ def _attends(flow: Flow, end: int) -> bool:
 
 def _sums(flow: Flow) -> Iterator[_Sum]:
     for step in flow.steps:
-        atoms = [a.number for a in step.inputs if isinstance(a, Slot) and flow.is_data(a.number)]
+        atoms = [s for s in slots(step) if flow.is_data(s)]
         if step.name not in SUMS or len(set(atoms)) != 2:
             continue
         for skip, branch in (atoms, atoms[::-1]):
@@ -99,12 +97,12 @@ def _sums(flow: Flow) -> Iterator[_Sum]:
 
 def _ends(flow: Flow, skip: int, branch: int) -> tuple[int, ...]:
     """Kernels that end the branch, if the other operand is a skip around them."""
-    ends = _kernels(flow, branch)
+    ends = flow.kernels(branch)
     stream = flow.back(skip, through=added).keys() - flow.constants
     around = tuple(e for e in ends if not stream.isdisjoint(flow.behind(_input(flow, e))))
     if around:
         return around
-    shortcuts = _kernels(flow, skip)
+    shortcuts = flow.kernels(skip)
     # A shortcut with a kernel of its own: its input lies behind the whole branch.
     return tuple(
         end
@@ -115,11 +113,6 @@ def _ends(flow: Flow, skip: int, branch: int) -> tuple[int, ...]:
             for other in shortcuts
         )
     )
-
-
-def _kernels(flow: Flow, slot: int) -> list[int]:
-    found = flow.back(slot, through=linear)
-    return [s for s in found if s in flow.places and flow.places[s].site.kernels]
 
 
 def _input(flow: Flow, output: int) -> int:

@@ -101,7 +101,10 @@ def test_an_lstm_of_equinox() -> None:
         (  # which adds 1 to its forget gate by itself
             haiku.LSTM,
             {
-                "lstm/linear/w": ("recurrent kernel", "gates(init=glorot_uniform(), n=4)"),
+                "lstm/linear/w": (
+                    "recurrent input and kernel",
+                    "gates(init=glorot_uniform(), n=4)",
+                ),
                 "lstm/linear/b": ("bias", "zeros_init()"),
             },
         ),
