@@ -97,8 +97,9 @@ class Gpt(nn.Module):
         table = nn.Embed(VOCAB, D, name="tokens")
         x = table(tokens) + nn.Embed(STEPS, D, name="positions")(jnp.arange(STEPS))
         if self.scan:
-            axes, rngs = {"params": 0}, {"params": True}
-            x, _ = nn.scan(Block, axes, split_rngs=rngs, length=3)(name="h")(x, None)
+            options: dict[str, Any] = {"variable_axes": {"params": 0}, "length": 3}
+            block = nn.scan(Block, split_rngs={"params": True}, **options)
+            x, _ = block(name="h")(x, None)
         else:
             for i in range(3):
                 x, _ = Block(name=f"h_{i}")(x)
@@ -129,7 +130,8 @@ class Recurrent(nn.Module):
     @nn.compact
     def __call__(self, x: Any) -> Any:
         """Three outputs."""
-        return nn.Dense(3, name="out")(nn.RNN(self.cell(D, name="cell"))(x)[:, -1])
+        states: Any = nn.RNN(self.cell(D, name="cell"))(x)
+        return nn.Dense(3, name="out")(states[:, -1])
 
 
 class Steps(nnx.Module):
@@ -215,7 +217,8 @@ def shown(found: Recommendation, under: str = "") -> dict[str, str]:
 
 def rules(found: Recommendation) -> dict[str, str]:
     """Patterns and initializers, as they print."""
-    return {rule[0]: repr(rule[1]) for rule in found.rules.rules}
+    pairs = (rule for rule in found.rules.rules if isinstance(rule, tuple))
+    return {str(pattern): repr(init) for pattern, init in pairs}
 
 
 def shapes(**sizes: tuple[int, ...]) -> dict[str, Any]:

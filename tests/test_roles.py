@@ -130,6 +130,44 @@ def test_a_cell_that_joins_its_inputs_and_is_unrolled(shift: float) -> None:
     }
 
 
+def test_tables_tokens_lengths_and_factors() -> None:
+    def fn(p: Any, tokens: Any) -> Any:
+        x = jax.nn.one_hot(tokens, 11) @ p["table"]
+        x = jnp.where((tokens == 0)[..., None], p["blank"], x)
+        x = x + p["step"][jnp.arange(STEPS)]
+        v = p["direction"] / jnp.linalg.norm(p["direction"], axis=0)
+        x = x + p["open"] * jnp.tanh(x @ (p["length"] * v))
+        return (x * p["weights"]) @ p["head"]
+
+    params = shapes(
+        **{"table": (11, 8), "blank": (8,), "step": (STEPS, 8), "direction": (8, 8)},
+        **{"length": (8,), "open": (), "weights": (8,), "head": (8, 2)},
+    )
+    assert laws(checked(fn, params, jax.ShapeDtypeStruct((2, STEPS), "int32"))) == {
+        "table": ("embedding", "embedding()"),
+        "blank": ("token", "normal(stddev=0.02)"),
+        "step": ("positional table", "normal(stddev=0.02)"),
+        "direction": ("dense", "for_activation(fn='tanh')"),
+        "length": ("kernel scale", "ones_init()"),
+        "open": ("scale", "ones_init()"),
+        "weights": ("scale", "ones_init()"),
+        "head": ("head", "lecun_normal()"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("function", "wanted"),
+    [
+        (jax.nn.softmax, ("head", "lecun_normal()")),
+        (jax.nn.sigmoid, ("head", "lecun_normal()")),
+        (jax.nn.relu, ("dense", "he_normal()")),
+    ],
+)
+def test_a_last_layer_is_a_head_unless_it_is_rectified(function: Any, wanted: Any) -> None:
+    found = checked(lambda p, x: function(x @ p["w"] + p["b"]), shapes(w=(8, 4), b=(4,)), X)
+    assert laws(found) == {"w": wanted, "b": ("bias", "zeros_init()")}
+
+
 def test_names_play_no_part() -> None:
     def fn(p: Any, x: Any) -> Any:
         return jax.nn.relu(x @ p["bias"] + p["kernel"]) @ p["embedding"]

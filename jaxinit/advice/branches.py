@@ -33,7 +33,7 @@ class _Sum(NamedTuple):
     ends: tuple[int, ...]
     normalized: bool
     renormalized: bool
-    count: int
+    terms: int
 
 
 def branches(flow: Flow) -> list[Branch]:
@@ -49,7 +49,7 @@ def branches(flow: Flow) -> list[Branch]:
         stream = [s for s in sums if streams[s.output] == streams[each.output]]
         normalized = each.normalized or all(_is_kept(flow, s, stream) for s in stream)
         attention = any(_attends(flow, end) for s in stream for end in s.ends)
-        total, scaled = sum(s.count for s in stream), any(_factors(flow, each.value, each.ends))
+        total, scaled = sum(s.terms for s in stream), any(_factors(flow, each.value, each.ends))
         found.append(Branch(each.ends, total, each.value, scaled, normalized, attention))
     return found
 

@@ -70,9 +70,9 @@ class Flow:
         self._behinds: dict[int, set[int]] = {}
         self._block(plan.block, 1)
         self.places: dict[int, Place] = {place.output.number: place for place in plan.places}
-        for slot, before in self.sources.items():
+        for number, before in self.sources.items():
             for source in before:
-                self.users[source].append(slot)
+                self.users[source].append(number)
         for carried, result in self.loops.items():
             self.users[result].append(carried)
 

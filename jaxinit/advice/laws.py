@@ -1,7 +1,7 @@
 """Which initializer a role and an activation call for, and why."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxinit import gains
 from jaxinit._initializer import Bound
@@ -123,12 +123,12 @@ def _of_recurrence(use: Use) -> Choice:
         "recurrent input": "Glorot's is the usual law of what a cell does to its input",
     }.get(use.role, "It takes input and state at once, so that only Glorot's mean of fans fits")
     if use.gates > 1:
-        return Choice(gates(init, use.gates, *_along(use)), f"{why}, gate by gate.")
+        return Choice(gates(init, use.gates, **_along(use)), f"{why}, gate by gate.")
     return Choice(init, f"{why}.")
 
 
-def _along(use: Use) -> tuple[int, ...]:
-    return () if use.gate_axis in (-1, len(use.shape) - 1) else (use.gate_axis,)
+def _along(use: Use) -> dict[str, Any]:
+    return {} if use.gate_axis in (-1, len(use.shape) - 1) else {"axis": use.gate_axis}
 
 
 def _of_others(use: Use) -> Choice:
@@ -140,7 +140,7 @@ def _of_others(use: Use) -> Choice:
                 )
             values = tuple(int(i == use.forget) for i in range(use.gates))
             return Choice(
-                gate_bias(values, *_along(use)),
+                gate_bias(values, **_along(use)),
                 "The forget gate starts open, at 1, so that the cell remembers.",
             )
         case "bias":
@@ -197,7 +197,8 @@ def _of_activation(activation: Activation | None, use: Use) -> Choice:
 
 def _by_moment(activation: Activation, use: Use) -> Choice:
     """1 / (n_in E[φ(z)²]), by the name of φ if it has one."""
-    fn, params = activation.name or activation.fn, dict(activation.params)
+    fn = activation.name or activation.fn
+    params: dict[str, Any] = dict(activation.params)
     shown = activation.name or "the activation"
     try:
         scale = gains.gain(fn, **params) ** 2

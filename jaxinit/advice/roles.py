@@ -19,6 +19,9 @@ from jaxinit.capture.sites import Activation, Kernel
 from jaxinit.capture.tracing import Trace
 from jaxinit.paths import leaves
 
+# What turns outputs into rates, probabilities or actions, and is no part of hidden layers' law.
+_LINKS = frozenset({"identity", "sigmoid", "log_sigmoid", "softplus", "exp", "tanh"})
+
 
 def roles(trace: Trace, params: Any) -> list[Use]:
     """The role of each leaf of the parameters with a dtype of real or complex numbers.
@@ -111,7 +114,8 @@ class _Roles:
             return known[0]
         if use.branch is not None:
             return "residual output"
-        if all(map(self._ends, outputs)):
+        hidden = use.activation is not None and use.activation.name not in _LINKS
+        if not hidden and all(map(self._ends, outputs)):
             return "head"
         return known[0] if known else _plain(places, use)
 

@@ -8,14 +8,38 @@ from jaxinit.axes import Axes
 from jaxinit.capture.sites import Activation
 
 KernelRole: TypeAlias = Literal[
-    *("dense", "conv", "transposed conv", "depthwise", "embedding", "tied embedding"),
-    *("attention query", "attention key", "attention value", "packed attention"),
-    *("attention output", "recurrent kernel", "recurrent input", "recurrent input and kernel"),
-    *("gate", "residual output", "head"),
+    "dense",
+    "conv",
+    "transposed conv",
+    "depthwise",
+    "embedding",
+    "tied embedding",
+    "attention query",
+    "attention key",
+    "attention value",
+    "packed attention",
+    "attention output",
+    "recurrent kernel",
+    "recurrent input",
+    "recurrent input and kernel",
+    "gate",
+    "residual output",
+    "head",
 ]
 OtherRole: TypeAlias = Literal[
-    *("bias", "forget bias", "norm scale", "norm bias", "running mean", "running variance"),
-    *("scale", "layer scale", "kernel scale", "positional table", "token", "other", "unused"),
+    "bias",
+    "forget bias",
+    "norm scale",
+    "norm bias",
+    "running mean",
+    "running variance",
+    "scale",
+    "layer scale",
+    "kernel scale",
+    "positional table",
+    "token",
+    "other",
+    "unused",
 ]
 Role: TypeAlias = KernelRole | OtherRole
 
