@@ -1,5 +1,6 @@
-"""Small models of every kind, in linen, in nnx and as plain functions."""
+"""Small models in linen, in nnx and as plain functions, and what is recommended for them."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+import jaxinit
+from jaxinit.advice import Recommendation
+from jaxinit.paths import leaves
+
+KEY = jax.random.key(0)
 D, HEADS, HIDDEN, VOCAB, STEPS = 8, 2, 12, 11, 5
 
 
@@ -91,8 +97,9 @@ class Gpt(nn.Module):
         table = nn.Embed(VOCAB, D, name="tokens")
         x = table(tokens) + nn.Embed(STEPS, D, name="positions")(jnp.arange(STEPS))
         if self.scan:
-            axes, rngs = {"params": 0}, {"params": True}
-            x, _ = nn.scan(Block, axes, split_rngs=rngs, length=3)(name="h")(x, None)
+            options: dict[str, Any] = {"variable_axes": {"params": 0}, "length": 3}
+            block = nn.scan(Block, split_rngs={"params": True}, **options)
+            x, _ = block(name="h")(x, None)
         else:
             for i in range(3):
                 x, _ = Block(name=f"h_{i}")(x)
@@ -123,7 +130,8 @@ class Recurrent(nn.Module):
     @nn.compact
     def __call__(self, x: Any) -> Any:
         """Three outputs."""
-        return nn.Dense(3, name="out")(nn.RNN(self.cell(D, name="cell"))(x)[:, -1])
+        states: Any = nn.RNN(self.cell(D, name="cell"))(x)
+        return nn.Dense(3, name="out")(states[:, -1])
 
 
 class Steps(nnx.Module):
@@ -169,13 +177,62 @@ def llama(p: Any, tokens: Any) -> Any:
 
 def llama_params() -> Any:
     """Shapes of its parameters, one of which it does not read."""
+    block = shapes(
+        **{"qkv": (D, 3 * D), "o": (D, D), "n1": (D,), "n2": (D,)},
+        **{"up": (D, HIDDEN), "gate": (D, HIDDEN), "down": (HIDDEN, D)},
+    )
+    rest = shapes(tokens=(VOCAB, D), n=(D,), head=(D, VOCAB), spare=(3, 3))
+    return {"blocks": [block, block], **rest}
 
-    def shape(*sizes: int) -> Any:
-        return jax.ShapeDtypeStruct(sizes, "float32")
 
-    block = {
-        **{"qkv": shape(D, 3 * D), "o": shape(D, D), "n1": shape(D), "n2": shape(D)},
-        **{"up": shape(D, HIDDEN), "gate": shape(D, HIDDEN), "down": shape(HIDDEN, D)},
+def checked(fn: Callable[..., Any], params: Any, *inputs: Any) -> Recommendation:
+    """A recommendation whose code makes its rules, which give each leaf what its row says."""
+    found = jaxinit.recommend(fn, params, *inputs)
+    names: dict[str, Any] = {}
+    exec(found.code(), names)
+    assert names["rules"] == found.rules
+    tree = leaves(params)
+    given = {tree[a.positions[0]].path: a.init for a in found.rules.assign(tree)}
+    assert given == {row.path: row.initializer for row in found.rows}
+    assert json.loads(json.dumps(found.to_dict()))["code"] == found.code()
+    return found
+
+
+def of_linen(model: Any, *inputs: Any, **options: Any) -> Recommendation:
+    """That of a module of linen, traced on shapes."""
+    params = jax.eval_shape(model.init, KEY, *inputs)
+    return checked(lambda p, *x: model.apply(p, *x, **options), params, *inputs)
+
+
+def shown(found: Recommendation, under: str = "") -> dict[str, str]:
+    """Roles, with the activation if there is one."""
+    return {
+        row.path.removeprefix(under): f"{row.role}, {row.activation}"
+        if row.activation
+        else row.role
+        for row in found.rows
+        if row.path.startswith(under)
     }
-    rest = {"tokens": shape(VOCAB, D), "n": shape(D), "head": shape(D, VOCAB)}
-    return {"blocks": [block, block], "spare": shape(3, 3), **rest}
+
+
+def rules(found: Recommendation) -> dict[str, str]:
+    """Patterns and initializers, as they print."""
+    pairs = (rule for rule in found.rules.rules if isinstance(rule, tuple))
+    return {str(pattern): repr(init) for pattern, init in pairs}
+
+
+def shapes(**sizes: tuple[int, ...]) -> dict[str, Any]:
+    """Abstract parameters."""
+    return {name: jax.ShapeDtypeStruct(shape, "float32") for name, shape in sizes.items()}
+
+
+def normalized(x: Any, scale: Any, bias: Any) -> Any:
+    """Layer normalization."""
+    return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(
+        x.var(-1, keepdims=True) + 1e-5
+    ) * scale + bias
+
+
+def laws(found: Recommendation) -> dict[str, tuple[str, str]]:
+    """Role and initializer of each parameter."""
+    return {row.path: (row.role, repr(row.initializer)) for row in found.rows}

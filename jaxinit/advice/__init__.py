@@ -6,5 +6,5 @@ from jaxinit.advice.recommendation import Recommendation as Recommendation
 from jaxinit.advice.recommendation import Row as Row
 from jaxinit.advice.recommendation import recommend as recommend
 from jaxinit.advice.recommendation import recommended as recommended
-from jaxinit.advice.roles import Use as Use
 from jaxinit.advice.roles import roles as roles
+from jaxinit.advice.uses import Use as Use

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, direct, linear
-from jaxinit.capture.program import Slot
+from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, added, direct, linear, slots
 
 
 class Branch(NamedTuple):
@@ -34,7 +33,7 @@ class _Sum(NamedTuple):
     ends: tuple[int, ...]
     normalized: bool
     renormalized: bool
-    count: int
+    terms: int
 
 
 def branches(flow: Flow) -> list[Branch]:
@@ -48,11 +47,17 @@ def branches(flow: Flow) -> list[Branch]:
     found = []
     for each in sums:
         stream = [s for s in sums if streams[s.output] == streams[each.output]]
-        normalized = each.normalized or all(s.renormalized for s in stream)
+        normalized = each.normalized or all(_is_kept(flow, s, stream) for s in stream)
         attention = any(_attends(flow, end) for s in stream for end in s.ends)
-        total, scaled = sum(s.count for s in stream), any(_factors(flow, each.value, each.ends))
+        total, scaled = sum(s.terms for s in stream), any(_factors(flow, each.value, each.ends))
         found.append(Branch(each.ends, total, each.value, scaled, normalized, attention))
     return found
+
+
+def _is_kept(flow: Flow, each: _Sum, stream: list[_Sum]) -> bool:
+    """Whether a sum is normalized, at once or after others are added."""
+    users = set(flow.users[each.output])
+    return each.renormalized or any(s.skip == each.output and users == {s.output} for s in stream)
 
 
 def _factors(flow: Flow, value: int, ends: tuple[int, ...]) -> Iterator[int]:
@@ -62,9 +67,8 @@ def _factors(flow: Flow, value: int, ends: tuple[int, ...]) -> Iterator[int]:
         step = flow.makers.get(slot)
         if step is None or step.name not in PRODUCTS or slot in inside:
             continue
-        atoms = [a.number for a in step.inputs if isinstance(a, Slot)]
-        data = [s for s in atoms if flow.is_data(s)]
-        leaves = [s for s in atoms if not flow.is_data(s) and flow.leaves.get(s)]
+        data = [s for s in slots(step) if flow.is_data(s)]
+        leaves = [s for s in slots(step) if not flow.is_data(s) and flow.leaves.get(s)]
         if data and leaves and not flow.back(data[0], through=linear).keys().isdisjoint(ends):
             yield slot
 
@@ -78,7 +82,7 @@ def _attends(flow: Flow, end: int) -> bool:
 
 def _sums(flow: Flow) -> Iterator[_Sum]:
     for step in flow.steps:
-        atoms = [a.number for a in step.inputs if isinstance(a, Slot) and flow.is_data(a.number)]
+        atoms = [s for s in slots(step) if flow.is_data(s)]
         if step.name not in SUMS or len(set(atoms)) != 2:
             continue
         for skip, branch in (atoms, atoms[::-1]):
@@ -93,11 +97,12 @@ def _sums(flow: Flow) -> Iterator[_Sum]:
 
 def _ends(flow: Flow, skip: int, branch: int) -> tuple[int, ...]:
     """Kernels that end the branch, if the other operand is a skip around them."""
-    ends = _kernels(flow, branch)
-    around = tuple(end for end in ends if skip in flow.behind(_input(flow, end)))
+    ends = flow.kernels(branch)
+    stream = flow.back(skip, through=added).keys() - flow.constants
+    around = tuple(e for e in ends if not stream.isdisjoint(flow.behind(_input(flow, e))))
     if around:
         return around
-    shortcuts = _kernels(flow, skip)
+    shortcuts = flow.kernels(skip)
     # A shortcut with a kernel of its own: its input lies behind the whole branch.
     return tuple(
         end
@@ -108,11 +113,6 @@ def _ends(flow: Flow, skip: int, branch: int) -> tuple[int, ...]:
             for other in shortcuts
         )
     )
-
-
-def _kernels(flow: Flow, slot: int) -> list[int]:
-    found = flow.back(slot, through=linear)
-    return [s for s in found if s in flow.places and flow.places[s].site.kernels]
 
 
 def _input(flow: Flow, output: int) -> int:
@@ -147,15 +147,16 @@ def _streams(flow: Flow, sums: list[_Sum]) -> dict[int, int]:
             output = stream[output]
         return output
 
+    ends = {end for each in sums for end in each.ends}
     for each in sums:
-        for before in _before(flow, each.skip):
+        for before in _before(flow, each.skip, ends):
             if before in stream:
                 stream[first(before)] = first(each.output)
     return {output: first(output) for output in stream}
 
 
-def _before(flow: Flow, skip: int) -> set[int]:
-    """Values that come as they are to a skip, through kernels of shortcuts and functions too."""
+def _before(flow: Flow, skip: int, ends: set[int]) -> set[int]:
+    """Values that come to a skip by no branch, through kernels of shortcuts and functions too."""
     seen, todo = set(), [skip]
     while todo:
         slot = todo.pop()
@@ -166,6 +167,7 @@ def _before(flow: Flow, skip: int) -> set[int]:
         if slot in flow.loops:
             todo.append(flow.loops[slot])
         place = flow.places.get(slot)
-        if place is not None and place.site.kind in ("activation", "matmul", "conv"):
+        passes = place is not None and place.site.kind in ("activation", "matmul", "conv")
+        if place is not None and passes and slot not in ends:
             todo.append(place.input.number)
     return seen

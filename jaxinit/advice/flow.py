@@ -47,6 +47,7 @@ class Flow:
         self.users: dict[int, list[int]] = defaultdict(list)
         self.makers: dict[int, Step] = {}
         self.shapes: dict[int, tuple[int, ...]] = {}
+        self.constants: set[int] = set()
         self.entries: dict[int, Entry] = {}
         self.loops: dict[int, int] = {}
         self.steps: list[Step] = []
@@ -69,9 +70,9 @@ class Flow:
         self._behinds: dict[int, set[int]] = {}
         self._block(plan.block, 1)
         self.places: dict[int, Place] = {place.output.number: place for place in plan.places}
-        for slot, before in self.sources.items():
+        for number, before in self.sources.items():
             for source in before:
-                self.users[source].append(slot)
+                self.users[source].append(number)
         for carried, result in self.loops.items():
             self.users[result].append(carried)
 
@@ -82,8 +83,7 @@ class Flow:
     def meetings(self) -> Iterator[tuple[int, Meeting]]:
         """Leaves, by position, and the steps in which they meet data."""
         for step in self.steps:
-            slots = [a for a in step.inputs if isinstance(a, Slot)]
-            if not any(self.is_data(slot.number) for slot in slots):
+            if not any(map(self.is_data, slots(step))):
                 continue
             for operand, atom in enumerate(step.inputs):
                 if isinstance(atom, Slot) and not self.is_data(atom.number):
@@ -99,9 +99,8 @@ class Flow:
             if place.site.kind == "normalization"
         }
         for step in self.steps:
-            atoms = [a.number for a in step.inputs if isinstance(a, Slot)]
-            data = [s for s in atoms if self.is_data(s)]
-            rooted = any(self.rooted.get(s) for s in atoms if s not in data)
+            data = [s for s in slots(step) if self.is_data(s)]
+            rooted = any(self.rooted.get(s) for s in slots(step) if s not in data)
             if step.name in PRODUCTS and len(data) == 1 and rooted:
                 found.setdefault(step.outputs[0].number, data[0])
         return found
@@ -111,7 +110,7 @@ class Flow:
         """Products of two data, and their operands."""
         found = {}
         for step in self.steps:
-            data = [a.number for a in step.inputs if isinstance(a, Slot) and self.is_data(a.number)]
+            data = [s for s in slots(step) if self.is_data(s)]
             if step.name == "mul" and len(data) == 2:
                 found[step.outputs[0].number] = (data[0], data[1])
         return found
@@ -162,6 +161,17 @@ class Flow:
         atoms = [step.inputs[i] for i in through(step)]
         return [atom.number for atom in atoms if isinstance(atom, Slot)]
 
+    def kernels(self, slot: int) -> list[int]:
+        """Outputs of kernels that a value is the sum of, scaled and moved."""
+        found = self.back(slot, through=linear)
+        return [
+            s
+            for s in found
+            if s in self.places
+            and self.places[s].site.kernels
+            and self.places[s].site.kind != "embedding"
+        ]
+
     def ahead(self, start: int) -> set[int]:
         """All that a value has an effect on, in later turns of a scan too."""
         return _closure(start, self.users, self._aheads)
@@ -172,6 +182,7 @@ class Flow:
 
     def _block(self, block: Block, length: int) -> None:
         for slot, _ in block.constants:
+            self.constants.add(slot.number)
             self.leaves[slot.number] = frozenset()
             self.shapes[slot.number] = slot.shape
         for step in block.steps:
@@ -183,7 +194,7 @@ class Flow:
             else:
                 plain = step._replace(inner=None)
                 self.steps.append(plain)
-                before = tuple(a.number for a in step.inputs if isinstance(a, Slot))
+                before = tuple(slots(step))
                 behind = self._leaves(before)
                 rooted = behind if step.name in ROOTS else self._rooted(before)
                 for slot in step.outputs:
@@ -249,11 +260,21 @@ def _closure(
     return known[start]
 
 
+def slots(step: Step) -> list[int]:
+    """What a step reads, but for literals."""
+    return [atom.number for atom in step.inputs if isinstance(atom, Slot)]
+
+
 def linear(step: Step) -> Iterable[int]:
     """Operands of a step whose sum, scaled and moved, is its output."""
     if step.name == "select_n":
         return range(1, len(step.inputs))
     return range(len(step.inputs)) if step.name in MOVES | CASTS | {*SUMS, *PRODUCTS} else ()
+
+
+def added(step: Step) -> Iterable[int]:
+    """Operands of a step that its output is the sum of."""
+    return () if step.name in PRODUCTS else linear(step)
 
 
 def direct(step: Step) -> Iterable[int]:

@@ -1,12 +1,13 @@
 """Which initializer a role and an activation call for, and why."""
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 from jaxinit import gains
 from jaxinit._initializer import Bound
 from jaxinit.activation import for_activation
 from jaxinit.advice.branches import Branch
-from jaxinit.advice.roles import Use
+from jaxinit.advice.uses import Use
 from jaxinit.axes import Axes
 from jaxinit.capture.sites import Activation
 from jaxinit.constant import ones, zeros
@@ -41,7 +42,11 @@ def choose(use: Use) -> Choice:
     """
     choice = _of_role(use)
     branch = use.branch
-    if branch is None or use.role not in ("attention output", "residual output"):
+    if (
+        branch is None
+        or branch.total == 1
+        or use.role not in ("attention output", "residual output")
+    ):
         return choice
     if branch.normalized:
         why = "its branch or the sum is normalized, so that depth needs no factor"
@@ -53,8 +58,6 @@ def choose(use: Use) -> Choice:
 
 
 def _divided(init: Bound, branch: Branch) -> Bound:
-    if branch.total == 1:
-        return init
     layers = _layers(branch)
     if layers < branch.total:
         return depth_scaled(init, layers=layers)
@@ -94,33 +97,38 @@ def _of_role(use: Use) -> Choice:
                 "A gate multiplies another signal: 1/n_in keeps it where it is open by half.",
             )
         case "embedding":
-            return Choice(embedding(), "Tokens of norm 1, 1/√d, which a norm or a layer rescales.")
+            return Choice(_table(use), "Tokens of norm 1, 1/√d, which a norm or a layer rescales.")
         case "tied embedding":
             return Choice(
                 _SMALL, "The table also scores the outputs: 0.02 keeps the first logits near 0."
             )
-        case "recurrent kernel" | "recurrent input":
+        case "recurrent kernel" | "recurrent input" | "recurrent input and kernel":
             return _of_recurrence(use)
         case _:
             return _of_others(use)
 
 
+def _table(use: Use) -> Bound:
+    """N(0, 1/features), with the features along whichever axis is not looked up."""
+    _, features, *_ = (use.axes or Axes(0, -1)).resolve(use.shape)
+    if features == (len(use.shape) - 1,):
+        return embedding()
+    return normal(math.prod(use.shape[axis] for axis in features) ** -0.5)
+
+
 def _of_recurrence(use: Use) -> Choice:
-    if use.role == "recurrent input" or use.joined:
-        init = _on_axes(glorot_uniform(), use)
-        why = "The usual law of the kernel of inputs of a recurrent cell"
-        if use.joined:
-            why = "One kernel takes input and state, so it cannot be orthogonal for the state alone"
-    else:
-        init = _on_axes(orthogonal(), use)
-        why = "The state keeps its norm over the steps under an orthogonal kernel"
+    init = _on_axes(orthogonal() if use.role == "recurrent kernel" else glorot_uniform(), use)
+    why = {
+        "recurrent kernel": "The state keeps its norm over the steps under an orthogonal kernel",
+        "recurrent input": "Glorot's is the usual law of what a cell does to its input",
+    }.get(use.role, "It takes input and state at once, so that only Glorot's mean of fans fits")
     if use.gates > 1:
-        return Choice(gates(init, use.gates, *_along(use)), f"{why}, gate by gate.")
+        return Choice(gates(init, use.gates, **_along(use)), f"{why}, gate by gate.")
     return Choice(init, f"{why}.")
 
 
-def _along(use: Use) -> tuple[int, ...]:
-    return () if use.gate_axis in (-1, len(use.shape) - 1) else (use.gate_axis,)
+def _along(use: Use) -> dict[str, Any]:
+    return {} if use.gate_axis in (-1, len(use.shape) - 1) else {"axis": use.gate_axis}
 
 
 def _of_others(use: Use) -> Choice:
@@ -132,7 +140,7 @@ def _of_others(use: Use) -> Choice:
                 )
             values = tuple(int(i == use.forget) for i in range(use.gates))
             return Choice(
-                gate_bias(values, *_along(use)),
+                gate_bias(values, **_along(use)),
                 "The forget gate starts open, at 1, so that the cell remembers.",
             )
         case "bias":
@@ -145,6 +153,10 @@ def _of_others(use: Use) -> Choice:
             return Choice(zeros, "A running mean starts at that of a normalized signal, 0.")
         case "running variance":
             return Choice(ones, "A running variance starts at that of a normalized signal, 1.")
+        case "layer scale" if math.prod(use.shape) == 1:
+            return Choice(zeros, "One factor of a branch starts at 0, as in ReZero.")
+        case "kernel scale":
+            return Choice(ones, "What multiplies a kernel starts at 1, the kernel's own scale.")
         case "layer scale":
             layers = _layers(use.branch) if use.branch else 1
             return Choice(
@@ -185,7 +197,8 @@ def _of_activation(activation: Activation | None, use: Use) -> Choice:
 
 def _by_moment(activation: Activation, use: Use) -> Choice:
     """1 / (n_in E[φ(z)²]), by the name of φ if it has one."""
-    fn, params = activation.name or activation.fn, dict(activation.params)
+    fn = activation.name or activation.fn
+    params: dict[str, Any] = dict(activation.params)
     shown = activation.name or "the activation"
     try:
         scale = gains.gain(fn, **params) ** 2

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, direct, linear, moves
+from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, direct, linear, moves, slots
 from jaxinit.capture.activations import CASTS
 from jaxinit.capture.contractions import CONTRACTIONS
 from jaxinit.capture.labels import UNIT, positions
@@ -92,7 +92,7 @@ def _kept(flow: Flow, slot: int) -> bool:
     step = flow.makers.get(slot)
     if step is None or step.name not in SUMS:
         return slot in flow.loops
-    terms = [atom.number for atom in step.inputs if isinstance(atom, Slot)]
+    terms = slots(step)
     return len(terms) == 2 and any(
         s in flow.products for term in terms for s in flow.back(term, through=moves)
     )

@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxinit._initializer import Bound
 from jaxinit.advice.globs import grouped
 from jaxinit.advice.laws import Choice, choose
-from jaxinit.advice.roles import KERNELS, Use, roles
+from jaxinit.advice.roles import roles
+from jaxinit.advice.uses import KernelRole, Use
 from jaxinit.capture.sites import Unobserved
 from jaxinit.capture.tracing import Trace, trace
 from jaxinit.constant import zeros
@@ -20,6 +21,7 @@ from jaxinit.paths import leaves
 from jaxinit.rules import Rules
 from jaxinit.table import Table, cell
 
+_KERNELS = frozenset(get_args(KernelRole))
 _CALLED = re.compile(r"\b([A-Za-z_]\w*)\(")
 
 
@@ -147,7 +149,7 @@ def recommend(apply_fn: Callable[..., Any], params: Any, *inputs: Any) -> Recomm
     _check(params)
     traced = trace(_fixed(apply_fn), jax.tree.map(_fix, params), *inputs)
     uses = roles(traced, params)
-    if not any(use.role in KERNELS for use in uses):
+    if not any(use.role in _KERNELS for use in uses):
         raise ValueError(
             "apply_fn multiplies its inputs by no parameter, so there is no kernel to recommend an "
             "initializer for: pass the function of (params, *inputs), not one closed over its "
@@ -205,7 +207,7 @@ def _fixed(apply_fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _row(use: Use) -> Row:
     choice = choose(use)
-    names = [a.name or "unnamed" for a in use.activations] if use.role in KERNELS else []
+    names = [a.name or "unnamed" for a in use.activations] if use.role in _KERNELS else []
     after = ", ".join(dict.fromkeys(names)) or None
     return Row(use.path, use.shape, use.role, after, choice.init, choice.reason)
 
