@@ -144,6 +144,7 @@ from jaxinit.width import wang as wang
 
 if _TYPE_CHECKING:
     from jaxinit import capture as capture
+    from jaxinit import data as data
     from jaxinit import presets as presets
     from jaxinit.report import describe as describe
     from jaxinit.rules import Rules as Rules
@@ -156,6 +157,7 @@ else:
         __name__,
         {
             "capture": "jaxinit.capture",
+            "data": "jaxinit.data",
             "describe": "jaxinit.report",
             "presets": "jaxinit.presets",
             **dict.fromkeys(("Rules", "by_depth", "joint"), "jaxinit.rules"),

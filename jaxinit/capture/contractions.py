@@ -7,7 +7,7 @@ from typing import NamedTuple
 from jaxinit.axes import Axes
 from jaxinit.capture.labels import EXAMPLE, UNIT, Labels, positions, unlabelled
 from jaxinit.capture.program import Step
-from jaxinit.capture.sites import Kernel, Kind, Slice
+from jaxinit.capture.sites import WHOLE, Kernel, Kind, Slice
 from jaxinit.paths import Leaf
 
 CONTRACTIONS: dict[str, Kind] = {
@@ -22,7 +22,7 @@ class Weight(NamedTuple):
 
     leaf: int
     whole: bool
-    slice: Slice = Slice()
+    slice: Slice = WHOLE
 
     def scanned(self, scan: int, axis: int) -> "Weight":
         """The slice of each step of a scan over an axis of the leaf."""

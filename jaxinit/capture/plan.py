@@ -13,7 +13,7 @@ from jaxinit.capture.analysis import Analysis, Draft, Fact
 from jaxinit.capture.contractions import Weight
 from jaxinit.capture.labels import EXAMPLE, MOVES, REDUCTIONS, positions, unlabelled
 from jaxinit.capture.program import Block, Slot
-from jaxinit.capture.sites import Activation, Kind, Site, Slice, Unobserved
+from jaxinit.capture.sites import WHOLE, Activation, Kind, Site, Unobserved
 from jaxinit.paths import Leaf
 
 _ROOTS = frozenset({"rsqrt", "sqrt", "div", "pow"})
@@ -88,7 +88,7 @@ def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Pla
             bool(draft.kernels) and not analysis.sums.keys().isdisjoint(reached),
             tuple(dict.fromkeys(later)) if draft.kernels else (),
             draft.steps,
-            Slice() if bias is None else bias.slice,
+            WHOLE if bias is None else bias.slice,
         )
         places.append(Place(site, draft.input, draft.output, order))
     return Plan(block, tuple(places), tuple(dict.fromkeys(analysis.unobserved)))

@@ -40,6 +40,9 @@ class Slice(NamedTuple):
     fixed: tuple[tuple[int, int], ...] = ()
 
 
+WHOLE = Slice()
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A leaf of the parameters that a site contracts with its input.
@@ -57,7 +60,7 @@ class Kernel:
     shape: tuple[int, ...]
     axes: Axes | None
     whole: bool = True
-    slice: Slice = Slice()
+    slice: Slice = WHOLE
 
     @property
     def fans(self) -> Fans | None:
@@ -106,7 +109,7 @@ class Site:
     residual: bool = False
     after_sum: tuple[Activation, ...] = ()
     steps: tuple[int, ...] = ()
-    bias_slice: Slice = Slice()
+    bias_slice: Slice = WHOLE
 
     @property
     def kernel(self) -> Kernel | None:

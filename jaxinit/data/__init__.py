@@ -1,0 +1,13 @@
+"""Initialization that data decides: pure functions of (apply_fn, params, batch), for any model.
+
+>>> import jax, jaxinit
+>>> def apply(params, x):
+...     return jax.numpy.tanh(x @ params["kernel"])
+>>> x = 5 * jax.random.normal(jax.random.key(0), (256, 8))
+>>> params = jaxinit.data.lsuv(apply, {"kernel": jax.numpy.ones((8, 8))}, x, jax.random.key(1))
+>>> print(f"{(x @ params['kernel']).var():.3f}")
+1.000
+"""
+
+from jaxinit.data.calibration import Calibration as Calibration
+from jaxinit.data.lsuv import lsuv as lsuv
