@@ -31,11 +31,12 @@ class Place(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A block, the places in it by output, in order, and what is not observed."""
+    """A block, the places in it by output, in order, what is not observed, and all facts."""
 
     block: Block
     places: tuple[Place, ...]
     unobserved: tuple[Unobserved, ...]
+    analysis: Analysis
 
 
 def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Plan:
@@ -91,7 +92,7 @@ def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Pla
             WHOLE if bias is None else bias.slice,
         )
         places.append(Place(site, draft.input, draft.output, order))
-    return Plan(block, tuple(places), tuple(dict.fromkeys(analysis.unobserved)))
+    return Plan(block, tuple(places), tuple(dict.fromkeys(analysis.unobserved)), analysis)
 
 
 def _given(slot: Slot, leaf: int | None) -> Fact:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxinit.capture.instrument import Instrument, Replacement
 from jaxinit.capture.observers import statistics
-from jaxinit.capture.plan import plan
+from jaxinit.capture.plan import Plan, plan
 from jaxinit.capture.program import flatten
 from jaxinit.capture.sites import Observer, Site, Unobserved
 from jaxinit.paths import leaves
@@ -114,6 +114,11 @@ class Trace:
         """Operations that are passed through as they are."""
         return self._plan.unobserved
 
+    @property
+    def plan(self) -> Plan:
+        """The steps and the places in them, for an interpreter of one's own."""
+        return self._plan
+
     def instrument(
         self,
         observer: Observer = statistics,
@@ -153,7 +158,7 @@ class Trace:
         instrument = Instrument(self._plan, observer, replace)
 
         def observed(params: Any, *inputs: Any) -> Observation:
-            dynamic = self._split(params, inputs)
+            dynamic = self.arguments(params, inputs)
             if not (gradients or (backward and self._plan.places)):
                 results, seen = instrument.run(dynamic, {})
                 return Observation(self._unflattened(results), seen)
@@ -194,7 +199,12 @@ class Trace:
         values = {**self._static, **dict(zip(self._dynamic, dynamic, strict=True))}
         return jax.tree.unflatten(self._structure, [values[i] for i in range(len(values))])
 
-    def _split(self, params: Any, inputs: Sequence[Any]) -> list[Any]:
+    def arguments(self, params: Any, inputs: Sequence[Any]) -> list[Any]:
+        """What the block of the plan is given for (params, *inputs).
+
+        Raises:
+            ValueError: if an argument has another shape or structure than was traced.
+        """
         values, structure = jax.tree.flatten((params, tuple(inputs)))
         if structure != self._structure:
             raise ValueError(

@@ -10,4 +10,7 @@
 """
 
 from jaxinit.data.calibration import Calibration as Calibration
+from jaxinit.data.first_batch import actnorm as actnorm
+from jaxinit.data.first_batch import weight_norm as weight_norm
+from jaxinit.data.krahenbuhl import krahenbuhl as krahenbuhl
 from jaxinit.data.lsuv import lsuv as lsuv

@@ -121,7 +121,7 @@ def layers(
     left = {}
     found: list[Site] = []
     for site in trace.sites:
-        kept = [k for k in site.kernels if _matches(keep, k.path, parameters)]
+        kept = [k for k in site.kernels if matches(keep, k.path, parameters)]
         if site.kind in LAYERS and site.kernels and not kept:
             found.append(site)
         left.update((k.path, "kept") for k in kept)
@@ -171,7 +171,8 @@ def units(site: Site, kernel: Kernel) -> tuple[int, ...]:
     return found
 
 
-def _matches(keep: Sequence[Pattern], path: str, parameters: Parameters) -> bool:
+def matches(keep: Sequence[Pattern], path: str, parameters: Parameters) -> bool:
+    """Whether a path matches one of some patterns."""
     leaf = Leaf(path, parameters.arrays.get(path))
     return any(match(pattern, leaf) is not None for pattern in keep)
 
