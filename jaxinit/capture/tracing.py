@@ -119,6 +119,11 @@ class Trace:
         """The steps and the places in them, for an interpreter of one's own."""
         return self._plan
 
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The leaves of (params, *inputs) that are arguments of the plan, by their place."""
+        return tuple(self._dynamic)
+
     def instrument(
         self,
         observer: Observer = statistics,

@@ -9,6 +9,7 @@
 1.000
 """
 
+from jaxinit.data.autoinit import autoinit as autoinit
 from jaxinit.data.calibration import Calibration as Calibration
 from jaxinit.data.first_batch import actnorm as actnorm
 from jaxinit.data.first_batch import weight_norm as weight_norm

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from jaxinit.capture import Kernel, Site, Slice, Trace
+from jaxinit.capture.activations import ELEMENTWISE
 from jaxinit.data.parameters import Parameters, listed
 from jaxinit.paths import Leaf, Pattern, match
 
@@ -132,8 +133,9 @@ def layers(
     unseen = listed([f"{u.primitive} in {u.scope or 'the function'}" for u in trace.unobserved])
     reason = "no matrix product or convolution that is observed uses it"
     reason += f"; passed through unobserved: {unseen}" if trace.unobserved else ""
+    elementwise = _elementwise(trace)
     for path, value in parameters.arrays.items():
-        if value.ndim > 1 and path not in used:
+        if value.ndim > 1 and path not in used and path not in elementwise:
             left.setdefault(path, reason)
     if not found:
         known = listed([f"{path} ({why})" for path, why in left.items()]) or "none"
@@ -142,6 +144,18 @@ def layers(
             f"more axes: {known}"
         )
     return found, {path: why for path, why in left.items() if path not in used}
+
+
+def _elementwise(trace: Trace) -> set[str]:
+    """The leaves that a signal is multiplied by or added to, entry by entry."""
+    analysis = trace.plan.analysis
+    return {
+        analysis.tree[weight.leaf].path
+        for step, _ in analysis.makers.values()
+        if step.name in ELEMENTWISE and any(analysis.fact(atom).data for atom in step.inputs)
+        for atom in step.inputs
+        for weight in analysis.fact(atom).weights
+    }
 
 
 def kernels(sites: Sequence[Site]) -> Iterator[Use]:
