@@ -13,5 +13,7 @@ from jaxinit.data.autoinit import autoinit as autoinit
 from jaxinit.data.calibration import Calibration as Calibration
 from jaxinit.data.first_batch import actnorm as actnorm
 from jaxinit.data.first_batch import weight_norm as weight_norm
+from jaxinit.data.gradinit import gradinit as gradinit
 from jaxinit.data.krahenbuhl import krahenbuhl as krahenbuhl
 from jaxinit.data.lsuv import lsuv as lsuv
+from jaxinit.data.metainit import metainit as metainit
