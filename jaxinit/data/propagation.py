@@ -42,11 +42,15 @@ class Propagation:
         }
         states.update((slot.number, Known(value)) for slot, value in block.constants)
         makers = {slot.number: step for step in block.steps for slot in step.outputs}
+        needed = self._needed(block, states)
 
         def read(atom: Any) -> State:
             return states[atom.number] if isinstance(atom, Slot) else Known(atom)
 
         for step in block.steps:
+            if step.outputs and step.outputs[0].number not in needed:
+                states.update((s.number, Unknown("nothing needs it")) for s in step.outputs)
+                continue
             inputs = [read(atom) for atom in step.inputs]
             here = [self.places.get(slot.number) for slot in step.outputs]
             if all(isinstance(x, Known) for x in inputs):
@@ -67,6 +71,25 @@ class Propagation:
                 ]
             states.update((s.number, x) for s, x in zip(step.outputs, results, strict=True))
         return [read(atom) for atom in block.results]
+
+    def _needed(self, block: Block, given: dict[int, State]) -> set[int]:
+        """The slots whose states lead to a layer, or to a result of the block."""
+        data = {number for number, state in given.items() if not isinstance(state, Known)}
+        for step in block.steps:
+            if any(isinstance(atom, Slot) and atom.number in data for atom in step.inputs):
+                data.update(slot.number for slot in step.outputs)
+        found = {atom.number for atom in block.results if isinstance(atom, Slot)}
+        for step in reversed(block.steps):
+            own = {slot.number for slot in step.outputs}
+            places = [self.places[number] for number in own if number in self.places]
+            constant = own.isdisjoint(data)  # of no cost, and a function may be drawn with it
+            if constant or step.inner or any(p.site.kernels for p in places) or own & found:
+                found |= own
+                inputs: list[Any] = list(step.inputs)
+                if not constant and any(p.site.kind in FUNCTIONS for p in places):
+                    inputs = [p.input for p in places]
+                found.update(atom.number for atom in inputs if isinstance(atom, Slot))
+        return found
 
     def _results(self, step: Step, inputs: Sequence[State]) -> list[State]:
         if step.name == "scan":
