@@ -39,10 +39,13 @@ def krahenbuhl(
 
     Within a layer each unit is scaled and shifted, all layers in one pass. The rate of layer k is
     C_k = (E[(∂ℓ/∂W_k)²] / E[W_k²])^½; kernels are then multiplied by r_k = (C_k / C̄)^½, C̄ the
-    geometric mean, and biases set anew, until all C_k agree. As the product of the r_k is 1, the
-    output of a chain of homogeneous layers keeps its scale, and no layer above has to undo r_k as
-    in the paper. A stacked kernel is a layer a slice. In the end the units of a layer have one
-    variance, r_k² times the scale that comes in, and mean β in deviations of the layer.
+    geometric mean, and units made equal anew, until all C_k agree. As the product of the r_k is 1,
+    the output of a chain of homogeneous layers keeps its scale, and no layer above has to undo r_k
+    as in the paper. A stacked kernel is a layer a slice. In the end the units of a layer have one
+    variance and, with a bias, mean β of their deviations.
+
+    The rate of a product of two signals, as of queries and keys, does not hang on their scales:
+    name such kernels in keep.
 
     Args:
         apply_fn: any JAX function of (params, batch), such as `model.apply`.
@@ -108,28 +111,31 @@ def krahenbuhl(
             found = rates(state.arrays, batch)
             apart, spread = _apart(whole_layers, found)
             good = spread <= np.log1p(tolerance)
-            factors = {p: jnp.where(good, 1, jnp.exp(DAMPING * x)) for p, x in apart.items()}
-            changed = {**state.arrays, **multiplied(state.arrays, factors)}
-            changed = centred(changed)
-            logs = {path: state.logs[path] + jnp.log(factors[path]) for path in factors}
-            kept = {p: jnp.where(good, state.arrays[p], x) for p, x in changed.items()}
+            factors = {p: jnp.exp(DAMPING * x) for p, x in apart.items()}
+            changed, equal = equalized({**state.arrays, **multiplied(state.arrays, factors)})
+            found_scales = {p: state.scales[p] * factors[p] * equal[p] for p in factors}
+            kept, scales = jax.tree.map(
+                lambda old, new: jnp.where(good, old, new),
+                (state.arrays, state.scales),
+                (changed, found_scales),
+            )
             slowest = jnp.stack([jnp.min(jnp.where(_used(whole_layers, p), x, jnp.inf))
                                  for p, x in found.items()])  # fmt: skip
             return _State(
-                kept, logs, state.history.at[state.passes].set(spread), slowest, good,
+                kept, scales, state.history.at[state.passes].set(spread), slowest, good,
                 state.passes + 1,
             )  # fmt: skip
 
-        def centred(arrays: dict[str, Any]) -> dict[str, Any]:
-            if not units.biases.uses:
-                return arrays
+        def equalized(arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             start = units.unbiased(arrays)
             found = units.measured(start, batch, mean=mean, divide=False, change=True)
-            return units.shifted(start, found, mean=mean, divide=False)
+            factors = units.factors(found, False)
+            start = units.scaled(start, factors)
+            return units.shifted(start, found, mean=mean, divide=False), factors
 
-        zeros = {path: jnp.zeros(shape) for path, shape in whole_layers.shapes.items()}
+        ones = {path: jnp.ones(shape) for path, shape in units.scales.shapes.items()}
         start = _State(
-            arrays, zeros, jnp.zeros(iterations), jnp.zeros(len(zeros)), jnp.array(False),
+            arrays, ones, jnp.zeros(iterations), jnp.zeros(len(ones)), jnp.array(False),
             jnp.zeros((), jnp.int32),
         )  # fmt: skip
         return jax.lax.while_loop(lambda s: ~s.good & (s.passes < iterations), step, start)
@@ -142,7 +148,7 @@ def krahenbuhl(
     changed = parameters.changed({path: state.arrays[path] for path in units.paths})
     if not with_report:
         return changed
-    factors = {path: x * jnp.exp(state.logs[path]) for path, x in within.factors.items()}
+    factors = {path: x * state.scales[path] for path, x in within.factors.items()}
     end = Normalized(state.arrays, factors, jax.jit(last)(state.arrays, batch))
     found = units.report(end, 2 + state.passes, left)
     history = state.history[: int(state.passes)] if concrete(state) else state.history
@@ -150,10 +156,10 @@ def krahenbuhl(
 
 
 class _State(NamedTuple):
-    """Arrays, logarithms of all factors, spreads, the least rate of each leaf, and whether done."""
+    """Arrays, their factors so far, spreads, the least rate of each leaf, and whether done."""
 
     arrays: dict[str, Any]
-    logs: dict[str, Any]
+    scales: dict[str, Any]
     history: Any
     slowest: Any
     good: Any
@@ -190,12 +196,15 @@ def _check(uses: Uses, state: _State, tolerance: float) -> None:
     for path, rate in zip(uses.shapes, np.asarray(state.slowest), strict=True):
         if not (np.isfinite(rate) and rate > 0):
             raise ValueError(
-                f"{path or 'params'}: the gradient of the kernel is {rate:.3g}, so that no scale "
-                "gives it the rate of the others: name it in keep="
+                f"{path or 'params'}: the gradient of the kernel is {rate:.3g} after "
+                f"{int(state.passes)} iterations, so that no scale gives it the rate of the "
+                "others: name it in keep=, and queries and keys, whose product keeps its rate "
+                "whatever their scales"
             )
     if not bool(state.good):
         spread = float(state.history[-1])
         raise ValueError(
             f"after {int(state.passes)} iterations a layer's rate is still {np.exp(spread):.3g} "
-            f"times the mean, or less than it by that: raise iterations or tolerance={tolerance}"
+            f"times the mean, or less than it by that: raise iterations or tolerance={tolerance}, "
+            "or name in keep= queries and keys, whose product keeps its rate whatever their scales"
         )

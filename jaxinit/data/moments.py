@@ -68,8 +68,8 @@ def activated(activation: Activation, signal: Signal) -> Signal:
 def contracted(step: Step, states: Sequence[State]) -> State:
     """Of a matrix product or a convolution with independent entries.
 
-    With n terms, E[w] = ω and Var[w] = σ²: mean nωμ and variance n (σ² (μ² + ν) + ω² ν) for fixed
-    w; n (E[x²] E[y²] - E[x]² E[y]²) for two signals.
+    With n terms, E[w] = ω and Var[w] = σ²: mean nωμ and variance n (σ² (μ² + ν) + ω² ν) for a
+    kernel w; n (E[x²] E[y²] - E[x]² E[y]²) for two signals.
     """
     left, right = states[:2]
     if step.name == "conv_general_dilated":
@@ -85,8 +85,15 @@ def contracted(step: Step, states: Sequence[State]) -> State:
     x, w = (left, right) if isinstance(left, Signal) else (right, left)
     if not (isinstance(x, Signal) and isinstance(w, Known)):
         return Unknown("a product of what is not known")
-    omega, sigma2 = w.signal
+    omega, sigma2 = _of_kernel(w)
     return Signal(n * omega * x.mean, n * (sigma2 * x.square + omega**2 * x.variance))
+
+
+def _of_kernel(kernel: Known) -> Signal:
+    """Mean and variance; a mean within four standard errors of 0 is that of a random kernel, 0."""
+    omega, sigma2 = kernel.signal
+    random = omega**2 * np.size(kernel.value) <= 16 * sigma2
+    return Signal(0.0, sigma2 + omega**2) if random else Signal(omega, sigma2)
 
 
 def _taps(step: Step) -> float:

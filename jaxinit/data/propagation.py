@@ -1,18 +1,17 @@
 """The moments of a signal on its way through a traced function."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinit.capture import program
-from jaxinit.capture.plan import Place, Plan
+from jaxinit.capture import Activation, program
+from jaxinit.capture.activations import recognized
+from jaxinit.capture.plan import Plan
 from jaxinit.capture.program import Block, Slot, Step
 from jaxinit.data import moments
 from jaxinit.data.moments import Known, Signal, State, Unknown
-
-FUNCTIONS = ("activation", "softmax", "normalization")
 
 
 class Propagation:
@@ -25,8 +24,9 @@ class Propagation:
     """
 
     def __init__(self, plan: Plan, layers: set[str], alone: set[str]) -> None:
-        self.plan, self.layers, self.alone = plan, layers, alone
-        self.places = {place.output.number: place for place in plan.places}
+        self.plan, self.alone = plan, alone
+        self.places = {p.output.number: p.site for p in plan.places if p.site.name in layers}
+        self._known: dict[Hashable, Activation] = {}
         # By site, the variances in each step of the scans around; or why there is none.
         self.found: dict[str, Any] = {}
         self.missing: dict[str, str] = {}
@@ -52,23 +52,14 @@ class Propagation:
                 states.update((s.number, Unknown("nothing needs it")) for s in step.outputs)
                 continue
             inputs = [read(atom) for atom in step.inputs]
-            here = [self.places.get(slot.number) for slot in step.outputs]
             if all(isinstance(x, Known) for x in inputs):
                 values = step.evaluate([x.value for x in inputs if isinstance(x, Known)])
                 results: list[State] = [Known(value) for value in values]
-            elif any(p is not None and p.site.kind in FUNCTIONS for p in here):
-                results = [
-                    Unknown(step.name)
-                    if p is None
-                    else self._function(p, read(p.input), states, makers)
-                    for p in here
-                ]
+            elif any(self._root(slot) for slot in step.outputs):
+                results = [self._function(slot, states, makers) for slot in step.outputs]
             else:
                 results = self._results(step, inputs)
-                results = [
-                    x if p is None else self._layer(p, x)
-                    for p, x in zip(here, results, strict=True)
-                ]
+                results = [self._layer(s, x) for s, x in zip(step.outputs, results, strict=True)]
             states.update((s.number, x) for s, x in zip(step.outputs, results, strict=True))
         return [read(atom) for atom in block.results]
 
@@ -81,13 +72,11 @@ class Propagation:
         found = {atom.number for atom in block.results if isinstance(atom, Slot)}
         for step in reversed(block.steps):
             own = {slot.number for slot in step.outputs}
-            places = [self.places[number] for number in own if number in self.places]
             constant = own.isdisjoint(data)  # of no cost, and a function may be drawn with it
-            if constant or step.inner or any(p.site.kernels for p in places) or own & found:
+            if constant or step.inner or own & (found | self.places.keys()):
                 found |= own
-                inputs: list[Any] = list(step.inputs)
-                if not constant and any(p.site.kind in FUNCTIONS for p in places):
-                    inputs = [p.input for p in places]
+                roots = [self._root(slot) for slot in step.outputs]
+                inputs = step.inputs if constant or not any(roots) else roots
                 found.update(atom.number for atom in inputs if isinstance(atom, Slot))
         return found
 
@@ -101,11 +90,11 @@ class Propagation:
             return [inputs[0].signal]
         return [moments.stepped(step, inputs)] * len(step.outputs)
 
-    def _layer(self, place: Place, state: State) -> State:
+    def _layer(self, slot: Slot, state: State) -> State:
         """A product with a kernel, noted, and normalized if it is to be."""
-        site = place.site
-        if site.name not in self.layers:
+        if slot.number not in self.places:
             return state
+        site = self.places[slot.number]
         if not isinstance(state, Signal):
             self.missing[site.name] = state.reason if isinstance(state, Unknown) else "no data"
             return state
@@ -115,20 +104,29 @@ class Propagation:
             return state
         return Signal(state.mean / state.variance**0.5, 1.0)
 
-    def _function(
-        self, place: Place, given: State, states: dict[int, State], makers: dict[int, Step]
-    ) -> State:
+    def _root(self, slot: Slot) -> Slot | None:
+        """The value of which one is a nonlinear function, or a normalization."""
+        expression = self.plan.analysis.facts[slot.number].expression
+        if expression is None or not (expression.nonlinear or expression.normalized):
+            return None
+        return expression.root
+
+    def _function(self, slot: Slot, states: dict[int, State], makers: dict[int, Step]) -> State:
         """An activation by quadrature; a normalization or a softmax from draws."""
+        root, expression = self._root(slot), self.plan.analysis.facts[slot.number].expression
+        if root is None or expression is None:
+            return Unknown("one of several results")
+        given = states[root.number]
         if isinstance(given, Known):
             given = given.signal
         if isinstance(given, Unknown):
             return given
-        if place.site.kind == "activation":
-            return moments.activated(place.site.activation, given)
+        if expression.is_activation:
+            return moments.activated(recognized(expression, self._known), given)
         strange: list[str] = []
 
         def evaluate(x: Any) -> Any:
-            known: dict[int, Any] = {place.input.number: x}
+            known: dict[int, Any] = {root.number: x}
 
             def value(atom: Any) -> Any:
                 if not isinstance(atom, Slot):
@@ -148,12 +146,11 @@ class Propagation:
                         )
                 return known[atom.number]
 
-            return value(place.output)
+            return value(slot)
 
-        source = place.input
-        found = moments.sampled(evaluate, source.shape, source.aval.dtype, given)
+        found = moments.sampled(evaluate, root.shape, root.aval.dtype, given)
         if strange:
-            return Unknown(f"{place.site.name} of {strange[0]}")
+            return Unknown(f"a function of {strange[0]}")
         return found
 
     def _scan(self, step: Step, inner: Block, given: Sequence[State]) -> list[State]:

@@ -155,17 +155,19 @@ def _bar(what: str, steps: int, shown: bool) -> Iterator[Callable[[int, Any], No
         yield lambda count, values: None
         return
     try:
+        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     except ModuleNotFoundError as error:
         raise ImportError(
             'progress=True needs rich: pip install "jaxinit[tour]", or pass progress=False'
         ) from error
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[value]}"), transient=True) as bar:
+    value = TextColumn("{task.fields[value]}")
+    with Progress(*columns, value, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=steps, value="")
 
         def advance(count: int, values: Any) -> None:
-            value = f"{float(values[-1]):.4g}" if concrete(values) else ""
-            bar.update(task, advance=count, value=value)
+            now = f"{float(values[-1]):.4g}" if concrete(values) else ""
+            bar.update(task, advance=count, value=now)
 
         yield advance

@@ -64,7 +64,7 @@ class Units:
             arrays: of the parameters; where the outputs are changed their biases must be zero.
             batch: of the function.
             mean: of the units, in deviations of the layer, where there is a bias.
-            divide: whether the outputs are divided by their deviations before they go on.
+            divide: whether the units go on with variance 1, or with the mean variance of a layer.
             change: whether to change the outputs at all.
 
         Returns:
@@ -80,14 +80,11 @@ class Units:
         def replace(site: Site, value: Array) -> Array:
             mu, var = _moments(value, site.units)
             shape = [n if axis in site.units else 1 for axis, n in enumerate(value.shape)]
-            mu, var = mu.reshape(shape), var.reshape(shape)
-            by = jnp.where(divide, jnp.sqrt(jnp.where(var > 0, var, 1)), 1)
-            found = value.astype(wide(value.dtype))
+            mu, var = mu.reshape(shape), _safe(var.reshape(shape))
+            spread = _spread(var, 0, divide)
+            found = value.astype(wide(value.dtype)) * spread / jnp.sqrt(var)
             if self._by_site[site.name].bias is not None:
-                spread = jnp.where(divide, 1, jnp.sqrt(jnp.mean(var)))
-                found = (found - mu) / by + mean * spread
-            else:
-                found = found / by
+                found = found + (mean - mu / jnp.sqrt(var)) * spread
             return jnp.where(change, found, value.astype(found.dtype))
 
         places = tuple(target.place for target in self.targets)
@@ -116,10 +113,14 @@ class Units:
         zeros = {path: jnp.zeros_like(arrays[path]) for path in self.biases.shapes}
         return {**arrays, **zeros}
 
-    def factors(self, found: Moments) -> dict[str, Array]:
-        """By path of a scale, one over the deviations of its units."""
-        by = {site: 1 / jnp.sqrt(_safe(v)) for site, v in found.variances.items()}
-        return self.scales.pooled(by)
+    def factors(self, found: Moments, divide: Any) -> dict[str, Array]:
+        """By path of a scale, what brings its units to variance 1, or to that of their layer."""
+        values = {}
+        for target in self.targets:
+            variance = _safe(found.variances[target.site])
+            spread = _spread(variance, len(target.place.site.steps), divide)
+            values[target.site] = spread / jnp.sqrt(variance)
+        return self.scales.pooled(values)
 
     def scaled(self, arrays: Mapping[str, Any], factors: Mapping[str, Any]) -> dict[str, Array]:
         """The arrays with scales that multiply the units by factors."""
@@ -141,10 +142,8 @@ class Units:
             if target.before:
                 values[target.site] = -found.inputs[target.site]
                 continue
-            axes = tuple(range(len(target.place.site.steps), variance.ndim))
-            by = jnp.where(divide, jnp.sqrt(variance), 1)
-            spread = jnp.where(divide, 1, jnp.sqrt(variance.mean(axes, keepdims=True)))
-            values[target.site] = mean * spread - found.means[target.site] / by
+            spread = _spread(variance, len(target.place.site.steps), divide)
+            values[target.site] = (mean - found.means[target.site] / jnp.sqrt(variance)) * spread
         changed = dict(arrays)
         for path, bias in self.biases.pooled(values).items():
             own = arrays[path]
@@ -207,7 +206,7 @@ def normalized(units: Units, batch: Any, mean: float) -> Normalized:
 
         def step(i: Any, state: Normalized) -> Normalized:
             found = measured(state.arrays, i == 0)
-            factors = units.factors(found)
+            factors = units.factors(found, True)
             changed = units.shifted(units.scaled(start, factors), found, mean=mean, divide=True)
             first = Normalized(changed, factors, found)
             second = state._replace(moments=found)
@@ -222,13 +221,19 @@ def normalized(units: Units, batch: Any, mean: float) -> Normalized:
 
 
 def _both(units: Units, found: Moments) -> tuple[dict[str, Array], Moments]:
-    return units.factors(found), found
+    return units.factors(found, True), found
 
 
 def _moments(value: Array, units: Sequence[int]) -> tuple[Array, Array]:
     x = value.astype(wide(value.dtype))
     rows = tuple(axis for axis in range(value.ndim) if axis not in units)
     return x.mean(rows), x.var(rows)
+
+
+def _spread(variance: Array, steps: int, divide: Any) -> Array:
+    """The deviation that the units of a layer are to have."""
+    axes = tuple(range(steps, variance.ndim))
+    return jnp.where(divide, 1, jnp.sqrt(variance.mean(axes, keepdims=True)))
 
 
 def _safe(variance: Any) -> Any:
