@@ -54,9 +54,10 @@ def starts() -> dict[str, tuple[Any, Callable[..., Any]]]:
         "he_normal()": (he, same),
         "orthogonal(sqrt(2))": (jaxinit.orthogonal(math.sqrt(2)), same),
         "lsuv": (he, compiled(data.lsuv)),
-        "krahenbuhl": (he, compiled(data.krahenbuhl, iterations=30)),
+        "krahenbuhl": (he, compiled(data.krahenbuhl)),
+        "krahenbuhl(mean=1)": (he, compiled(data.krahenbuhl, mean=1.0)),
         "autoinit": (he, auto),
-        "gradinit": (he, compiled(data.gradinit, loss=loss, learning_rate=0.01)),
+        "gradinit": (he, compiled(data.gradinit, loss=loss, learning_rate=0.1)),
         "metainit": (he, compiled(data.metainit, loss=loss)),
     }
 

@@ -54,7 +54,8 @@ def krahenbuhl(
         key: none is needed.
         loss: ℓ, from (outputs, batch) to a scalar; None takes the product of the outputs with fixed
             normal noise, as the paper does.
-        mean: β, of the units with a bias.
+        mean: β, of the units with a bias, in deviations; near 1 most ReLUs are active, and a deep
+            network of them is nearly linear.
         tolerance: on C_k / C̄.
         iterations: most, of scales between layers.
         keep: patterns of the paths of kernels to leave as they are.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxinit._checks import positive, whole
+from jaxinit._checks import non_negative, positive, whole
 from jaxinit.capture import trace
 from jaxinit.data.calibration import Calibration
 from jaxinit.data.parameters import check, multiplied
@@ -23,9 +23,9 @@ def metainit(
     key: Any = None,
     *,
     loss: Loss,
-    steps: int = 200,
-    rate: float = 0.02,
-    momentum: float = 0.9,
+    steps: int = 100,
+    rate: float = 0.01,
+    momentum: float = 0.0,
     smallest: float = 0.01,
     epsilon: float = 1e-5,
     keep: Sequence[Pattern] = (),
@@ -37,8 +37,10 @@ def metainit(
     g is the gradient of the loss by the kernels, H its Hessian and N their number of entries: the
     quotient is by how much a step of gradient descent changes the gradient, 0 for a linear
     function. Each kernel, and each slice of one that is stacked along a scan or indexed, has a
-    factor, which follows the signs of its slope with momentum at a rate that falls to 0. The paper
-    gives the function noise in place of data.
+    factor, which follows the signs of its slope at a rate that falls to 0. The paper gives the
+    function noise in place of data, and the factors a momentum of 0.9, with which those of a deep
+    network without normalization overshoot: there the quotient also falls as the signal vanishes,
+    so that many steps end at a function that is constant.
 
     Args:
         apply_fn: any JAX function of (params, batch), such as `lambda p, b: model.apply(p, b[0])`.
@@ -48,7 +50,7 @@ def metainit(
         loss: from (outputs, batch) to a scalar.
         steps: of the search.
         rate: by which a factor changes in the first step.
-        momentum: of the steps.
+        momentum: of the factors, at least 0.
         smallest: factor.
         epsilon: ε, of the sign of g_i.
         keep: patterns of the paths of kernels to leave as they are.
@@ -81,6 +83,7 @@ def metainit(
 
     for name, value in {"rate": rate, "smallest": smallest, "epsilon": epsilon}.items():
         positive(name, value)
+    non_negative("momentum", momentum)
     whole("steps", steps)
     parameters = check(apply_fn, params, batch)
     check_loss(apply_fn, loss, parameters, batch)
