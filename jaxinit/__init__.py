@@ -144,6 +144,7 @@ from jaxinit.width import wang as wang
 
 if _TYPE_CHECKING:
     from jaxinit import capture as capture
+    from jaxinit import data as data
     from jaxinit import presets as presets
     from jaxinit.advice import recommend as recommend
     from jaxinit.diagnosis import diagnose as diagnose
@@ -158,6 +159,7 @@ else:
         __name__,
         {
             "capture": "jaxinit.capture",
+            "data": "jaxinit.data",
             "describe": "jaxinit.report",
             "diagnose": "jaxinit.diagnosis",
             "presets": "jaxinit.presets",

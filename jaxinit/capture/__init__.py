@@ -11,6 +11,7 @@ from jaxinit.capture.sites import Activation as Activation
 from jaxinit.capture.sites import Kernel as Kernel
 from jaxinit.capture.sites import Observer as Observer
 from jaxinit.capture.sites import Site as Site
+from jaxinit.capture.sites import Slice as Slice
 from jaxinit.capture.sites import Unobserved as Unobserved
 from jaxinit.capture.tracing import Observation as Observation
 from jaxinit.capture.tracing import Trace as Trace

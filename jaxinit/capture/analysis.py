@@ -73,7 +73,7 @@ class Analysis:
     facts: dict[int, Fact] = field(default_factory=dict)
     # Where a signal goes without meeting a nonlinearity, a sum or a product with another.
     flows: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    biases: dict[int, str] = field(default_factory=dict)
+    biases: dict[int, Weight] = field(default_factory=dict)
     sums: dict[int, list[int]] = field(default_factory=dict)
     uses: dict[int, Uses] = field(default_factory=lambda: defaultdict(Uses))
     makers: dict[int, tuple[Step, tuple[int, ...]]] = field(default_factory=dict)
@@ -162,7 +162,7 @@ class Analysis:
             self.flows[sources[0].number].append(output.number)
             added = [w for f in facts for w in f.weights] if step.name in ("add", "add_any") else []
             if added:
-                self.biases[output.number] = self.tree[added[0].leaf].path
+                self.biases[output.number] = added[0]
         elif step.name in ("add", "sub", "add_any"):
             for atom in sources:
                 self.sums.setdefault(atom.number, []).append(output.number)
@@ -284,7 +284,12 @@ class Analysis:
         for i in range(parts.constants, len(given)):
             slot, fact = inner.inputs[i], facts[i]
             if i >= start:
-                given[i] = fact._replace(labels=fact.labels[1:])
+                weights = tuple(
+                    w if axis is None else w.scanned(len(steps), axis)
+                    for w in fact.weights
+                    for axis in [self._axis(w, fact, 0, step.inputs[i].shape)]
+                )
+                given[i] = Fact(fact.data, fact.labels[1:], weights, fact.expression)
             elif inner.results[i - parts.constants] != slot:
                 data = fact.data or (alive and jnp.issubdtype(slot.aval.dtype, jnp.inexact))
                 kept = tuple(label & {EXAMPLE} for label in fact.labels)
@@ -321,17 +326,33 @@ class Analysis:
         data = any(fact.data for fact in facts)
         moves = step.name in labels.MOVES
         weights = () if data or not moves else tuple(w for f in facts for w in f.weights)
-        if step.name in ("slice", "dynamic_slice", "split", "unstack"):
-            weights = tuple(w._replace(whole=False) for w in weights)
         constant = facts[0].expression if step.name in SHAPING and not data else None
-        for slot, axes in zip(step.outputs, found, strict=True):
-            self._set(slot, Fact(data, axes, tuple(dict.fromkeys(weights)), constant))
+        for i, (slot, axes) in enumerate(zip(step.outputs, found, strict=True)):
+            own = weights
+            if step.name in ("slice", "dynamic_slice", "split", "unstack"):
+                taken = contractions.taken(step, i)
+                own = tuple(self._sliced(w, facts[0], step.inputs[0].shape, taken) for w in weights)
+            self._set(slot, Fact(data, axes, tuple(dict.fromkeys(own)), constant))
             if moves:
                 sources = {
                     a.number for a in step.inputs if isinstance(a, Slot) and self.fact(a).data
                 }
                 for number in sources if len(sources) == 1 else ():
                     self.flows[number].append(slot.number)
+
+    def _axis(self, weight: Weight, fact: Fact, axis: int, shape: Sequence[int]) -> int | None:
+        """The axis of a leaf that all of an axis of a value of that shape is."""
+        own = [a for w, a in (x for x in fact.labels[axis] if x != EXAMPLE) if w == weight.leaf]
+        leaf = self.tree[weight.leaf].value
+        return own[0] if len(own) == 1 and leaf.shape[own[0]] == shape[axis] else None
+
+    def _sliced(
+        self, weight: Weight, fact: Fact, shape: Sequence[int], taken: dict[int, int]
+    ) -> Weight:
+        for axis, position in taken.items():
+            own = self._axis(weight, fact, axis, shape)
+            weight = weight if own is None else weight.at(own, position)
+        return weight._replace(whole=False)
 
     def _opaque(self, step: Step) -> None:
         data = any(self.fact(atom).data for atom in step.inputs)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from jaxinit.axes import Axes
 from jaxinit.capture.labels import EXAMPLE, UNIT, Labels, positions, unlabelled
 from jaxinit.capture.program import Slot, Step
-from jaxinit.capture.sites import Kernel, Kind
+from jaxinit.capture.sites import WHOLE, Kernel, Kind, Slice
 from jaxinit.paths import Leaf
 
 CONTRACTIONS: dict[str, Kind] = {
@@ -18,10 +18,19 @@ CONTRACTIONS: dict[str, Kind] = {
 
 
 class Weight(NamedTuple):
-    """A leaf behind an operand: its position in the parameters, and whether all of it is there."""
+    """A leaf behind an operand: its position in the parameters, and what of it is there."""
 
     leaf: int
     whole: bool
+    slice: Slice = WHOLE
+
+    def scanned(self, scan: int, axis: int) -> "Weight":
+        """The slice of each step of a scan over an axis of the leaf."""
+        return self._replace(slice=Slice((*self.slice.scans, (scan, axis)), self.slice.fixed))
+
+    def at(self, axis: int, position: int) -> "Weight":
+        """The slice at a position of an axis of the leaf."""
+        return self._replace(slice=Slice(self.slice.scans, (*self.slice.fixed, (axis, position))))
 
 
 def roles(step: Step, operand: int) -> list[str]:
@@ -65,7 +74,7 @@ def kernels(
             for axis in range(len(shape)):
                 if (weight.leaf, axis) in label:
                     found[axis].add(role)
-        yield Kernel(leaf.path, shape, _axes(step, shape, found), weight.whole)
+        yield Kernel(leaf.path, shape, _axes(step, shape, found), weight.whole, weight.slice)
 
 
 def _axes(step: Step, shape: tuple[int, ...], found: Sequence[set[str]]) -> Axes | None:
@@ -95,6 +104,22 @@ def _axes(step: Step, shape: tuple[int, ...], found: Sequence[set[str]]) -> Axes
 
 def _one(axes: tuple[int, ...]) -> int | tuple[int, ...]:
     return axes[0] if len(axes) == 1 else axes
+
+
+def taken(step: Step, result: int) -> dict[int, int]:
+    """The axes of a slice along which it is one position of several, and those positions."""
+    shape, params = step.inputs[0].shape, step.params
+    if step.name == "unstack":
+        return {params["axis"]: result}
+    kept = step.outputs[result].shape
+    if step.name == "slice":
+        starts = params["start_indices"]
+    elif step.name == "split":
+        starts = [0] * len(shape)
+        starts[params["axis"]] = sum(params["sizes"][:result])
+    else:
+        return {}
+    return {a: int(starts[a]) for a, n in enumerate(shape) if n > 1 and kept[a] == 1}
 
 
 def contracted(step: Step, given: Sequence[Labels], kernel: int | None) -> Labels:

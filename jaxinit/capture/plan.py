@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jaxinit.capture import contractions
 from jaxinit.capture.activations import CASTS, Expression, recognized
 from jaxinit.capture.analysis import Analysis, Draft, Fact
+from jaxinit.capture.contractions import Weight
 from jaxinit.capture.labels import EXAMPLE, MOVES, REDUCTIONS, positions, unlabelled
 from jaxinit.capture.program import Block, Slot
-from jaxinit.capture.sites import Activation, Kind, Site, Unobserved
+from jaxinit.capture.sites import WHOLE, Activation, Kind, Site, Unobserved
 from jaxinit.paths import Leaf
 
 _ROOTS = frozenset({"rsqrt", "sqrt", "div", "pow"})
@@ -81,6 +82,7 @@ def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Pla
         own = functions.get(draft.output.number)
         order = None if draft.expression is None else draft.expression.order
         given_shape = draft.input.shape
+        bias = _bias(analysis, draft) if draft.kernels else None
         site = Site(
             name,
             draft.kind,
@@ -91,11 +93,12 @@ def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Pla
             _units(draft),
             next(iter(positions(draft.labels, EXAMPLE)), None),
             draft.kernels,
-            _bias(analysis, draft) if draft.kernels else None,
+            None if bias is None else analysis.tree[bias.leaf].path,
             (own,) if own else tuple(dict.fromkeys(after)) if draft.kernels else (),
             bool(draft.kernels) and not analysis.sums.keys().isdisjoint(reached),
             tuple(dict.fromkeys(later)) if draft.kernels else (),
             draft.steps,
+            WHOLE if bias is None else bias.slice,
         )
         places.append(Place(site, draft.input, draft.output, order))
     unobserved = tuple(dict.fromkeys(analysis.unobserved))
@@ -189,7 +192,7 @@ def _moves(analysis: Analysis, slot: int) -> bool:
     return step is not None and (step.name in MOVES | CASTS or slot in analysis.biases)
 
 
-def _bias(analysis: Analysis, draft: Draft) -> str | None:
+def _bias(analysis: Analysis, draft: Draft) -> Weight | None:
     reached = _reached(analysis, draft.output.number, moves=True)
     return next((analysis.biases[s] for s in reached if s in analysis.biases), None)
 

@@ -27,6 +27,22 @@ class Activation:
     params: tuple[tuple[str, float], ...] = ()
 
 
+class Slice(NamedTuple):
+    """The part of a leaf that a site uses, as far as it is known before the function runs.
+
+    Args:
+        scans: pairs of a scan, by its place in the `steps` of the site, and the axis of the leaf
+            that it runs over.
+        fixed: pairs of an axis of the leaf and the position on it.
+    """
+
+    scans: tuple[tuple[int, int], ...] = ()
+    fixed: tuple[tuple[int, int], ...] = ()
+
+
+WHOLE = Slice()
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A leaf of the parameters that a site contracts with its input.
@@ -37,12 +53,14 @@ class Kernel:
         axes: roles of the leaf's axes; axes that indexing, a scan or a vmap runs over are batch
             axes. None if an axis has two roles, as after a reshape that mixes them.
         whole: whether all of the leaf is used here, not a slice of it.
+        slice: of the leaf, that is used here.
     """
 
     path: str
     shape: tuple[int, ...]
     axes: Axes | None
     whole: bool = True
+    slice: Slice = WHOLE
 
     @property
     def fans(self) -> Fans | None:
@@ -74,6 +92,7 @@ class Site:
             LSTM or at the end of a block of a ResNet.
         steps: lengths of the scans around, outermost first, which are the leading axes of its
             statistics.
+        bias_slice: of that leaf, that is added here.
     """
 
     name: str
@@ -90,6 +109,7 @@ class Site:
     residual: bool = False
     after_sum: tuple[Activation, ...] = ()
     steps: tuple[int, ...] = ()
+    bias_slice: Slice = WHOLE
 
     @property
     def kernel(self) -> Kernel | None:

@@ -123,6 +123,11 @@ class Trace:
         """Operations that are passed through as they are."""
         return self._plan.unobserved
 
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The leaves of (params, *inputs) that are arguments of the plan, by their place."""
+        return tuple(self._dynamic)
+
     def instrument(
         self,
         observer: Observer = statistics,
@@ -162,7 +167,7 @@ class Trace:
         instrument = Instrument(self._plan, observer, replace)
 
         def observed(params: Any, *inputs: Any) -> Observation:
-            dynamic = self._split(params, inputs)
+            dynamic = self.arguments(params, inputs)
             if not (gradients or (backward and self._plan.places)):
                 results, seen = instrument.run(dynamic, {})
                 return Observation(self._unflattened(results), seen)
@@ -203,7 +208,12 @@ class Trace:
         values = {**self._static, **dict(zip(self._dynamic, dynamic, strict=True))}
         return jax.tree.unflatten(self._structure, [values[i] for i in range(len(values))])
 
-    def _split(self, params: Any, inputs: Sequence[Any]) -> list[Any]:
+    def arguments(self, params: Any, inputs: Sequence[Any]) -> list[Any]:
+        """What the block of the plan is given for (params, *inputs).
+
+        Raises:
+            ValueError: if an argument has another shape or structure than was traced.
+        """
         values, structure = jax.tree.flatten((params, tuple(inputs)))
         if structure != self._structure:
             raise ValueError(

@@ -1,0 +1,405 @@
+"""Data-dependent initialization: what each paper claims holds for the function itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from numpy.testing import assert_allclose, assert_array_equal
+
+import jaxinit
+from jaxinit import capture, data
+from jaxinit.data.metainit import quotient
+from jaxinit.paths import leaves
+
+KEY = jax.random.key(0)
+X = 1 + jax.random.normal(jax.random.key(1), (64, 16))
+IMAGES = 1 + jax.random.normal(jax.random.key(2), (16, 6, 6, 3))
+TOKENS = jax.random.randint(jax.random.key(3), (16, 8), 0, 11)
+
+
+def normals(*shape: int, seed: int = 0) -> Any:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def deep(params: Any, x: Any) -> Any:
+    for kernel in params:
+        x = jax.nn.relu(x @ kernel)
+    return x
+
+
+class Residual(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        x = nn.relu(nn.Conv(8, (3, 3), strides=2)(x))
+        h = nn.relu(nn.Conv(8, (3, 3), feature_group_count=2)(x))
+        x = x + nn.Conv(8, (1, 1))(h)
+        return nn.Dense(5)(x.reshape(len(x), -1))
+
+
+class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        x = x + nn.MultiHeadDotProductAttention(2)(nn.LayerNorm()(x))
+        return x + nn.Dense(8)(nn.gelu(nn.Dense(16)(nn.LayerNorm()(x))))
+
+
+class Transformer(nn.Module):
+    @nn.compact
+    def __call__(self, tokens: Any) -> Any:
+        x = nn.Embed(11, 8)(tokens)
+        stack = nn.scan(
+            lambda block, x, _: (block(x), None),
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=3,
+        )
+        return nn.Dense(11)(stack(Block(), x, None)[0])
+
+
+class Module(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.a = nnx.Linear(16, 8, rngs=rngs)
+        self.b = nnx.Linear(8, 4, rngs=rngs)
+
+    def __call__(self, x: Any) -> Any:
+        return self.b(jnp.tanh(self.a(x)))
+
+
+def call(module: Any, x: Any) -> Any:
+    return module(x)
+
+
+def linen(model: Any, x: Any) -> tuple[Callable[..., Any], Any, Any]:
+    return model.apply, jax.jit(model.init)(KEY, x), x
+
+
+MODELS: dict[str, Callable[[], tuple[Callable[..., Any], Any, Any]]] = {
+    "50 layers": lambda: (deep, [0.01 * normals(16, 16)] * 50, X),
+    "residual": lambda: linen(Residual(), IMAGES),
+    "transformer": lambda: linen(Transformer(), TOKENS),
+    "nnx": lambda: (call, Module(nnx.Rngs(0)), X),
+}
+
+
+def units(apply: Any, params: Any, batch: Any) -> dict[str, tuple[Any, Any]]:
+    """Mean and variance of each unit of each kernel's output, its bias included."""
+
+    def observe(site: Any, side: str, value: Any) -> Any:
+        rows = tuple(axis for axis in range(value.ndim) if axis not in site.units)
+        return value.mean(rows), value.var(rows), value.var()
+
+    trace = capture.trace(apply, params, batch)
+    found = trace.observe(params, batch, observer=observe, backward=False).statistics
+    sites = [s for s in trace.sites if s.kernels and s.kind != "embedding"]
+    arrays = {leaf.path: leaf.value for leaf in leaves(params)}
+    made = {}
+    for site in sites:
+        mean, *variances = found[site.name]["output"]
+        shift = arrays[site.bias] if site.bias else 0
+        made[site.name] = (mean + shift, *variances)
+    return made
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_lsuv_gives_each_layer_unit_variance_in_two_passes(name: str) -> None:
+    apply, params, batch = MODELS[name]()
+    found, report = data.lsuv(apply, params, batch, KEY, with_report=True)
+    sites = units(apply, found, batch)
+    assert len(sites) == {"50 layers": 50, "residual": 4, "transformer": 7, "nnx": 2}[name]
+    for site, (*_, variance) in sites.items():
+        assert_allclose(variance, np.ones_like(variance), rtol=1e-4, err_msg=site)
+        assert_allclose(report.variances[site], variance, rtol=1e-4)
+    assert int(report.passes) == 2
+    assert set(report.left) <= {"params/Embed_0/embedding"}
+    assert jax.tree.structure(found) == jax.tree.structure(params)
+    if name == "50 layers":
+        gram = found[7].T @ found[7]
+        assert_allclose(gram / gram[0, 0], np.eye(16), atol=1e-5)
+    if name == "transformer":  # a scale for each of the three blocks
+        (scale,) = [x for p, x in report.scales.items() if p.endswith("query/kernel")]
+        assert scale.shape == (3, 1, 1, 1)
+        assert len(set(np.ravel(scale).tolist())) == 3
+
+
+def test_a_kernel_that_is_indexed_has_a_scale_for_each_slice() -> None:
+    stack = jnp.stack([normals(16, 16), 3 * normals(16, 16, seed=4), normals(16, 16, seed=5)])
+
+    def indexed(w: Any, x: Any) -> Any:
+        return jnp.tanh(jnp.tanh(x @ w[1]) @ w[0])
+
+    trace = capture.trace(indexed, stack, X)
+    kernels = [site.kernels[0] for site in trace.sites if site.kernels]
+    assert [kernel.slice.fixed for kernel in kernels] == [((0, 1),), ((0, 0),)]
+    found = data.lsuv(indexed, stack, X, orthogonal=False)
+    assert_array_equal(found[2], stack[2])  # nothing uses it
+    assert_allclose(jnp.var(X @ found[1]), 1, rtol=1e-4)
+    assert_allclose(jnp.var(jnp.tanh(X @ found[1]) @ found[0]), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0])
+def test_a_kernel_with_several_uses_has_one_scale_and_mean_variance_one(scale: float) -> None:
+    def recurrent(w: Any, xs: Any) -> Any:
+        def step(h: Any, x: Any) -> tuple[Any, Any]:
+            z = h @ w["h"]
+            return jnp.tanh(z + x @ w["x"]), z
+
+        return jax.lax.scan(step, jnp.zeros((64, 16)), xs)[1]
+
+    weights = {"h": scale * normals(16, 16), "x": normals(16, 16, seed=1)}
+    xs = normals(12, 64, 16, seed=2)
+    found, report = data.lsuv(recurrent, weights, xs, orthogonal=False, with_report=True)
+    assert jnp.size(report.scales["h"]) == 1
+    mean = float(recurrent(found, xs).var((1, 2)).mean())
+    assert mean == pytest.approx(1, abs=0.02)
+
+
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        x = nn.relu(nn.WeightNorm(nn.Conv(6, (3, 3)))(x))
+        return nn.WeightNorm(nn.Dense(4))(x.reshape(len(x), -1))
+
+
+def test_weight_norm_gives_each_unit_mean_zero_and_variance_one() -> None:
+    apply, params, batch = linen(Normed(), IMAGES)
+    found, report = data.weight_norm(apply, params, batch, with_report=True)
+    for mean, variance, _ in units(apply, found, batch).values():
+        assert_allclose(variance, np.ones_like(variance), rtol=1e-3)
+        assert_allclose(mean, np.zeros_like(mean), atol=1e-4)
+    assert all(path.endswith("scale") for path in report.scales)
+    kernels = [{p: x for p, x in leaves(t) if p.endswith("kernel")} for t in (found, params)]
+    assert all((kernels[0][p] == kernels[1][p]).all() and len(kernels[0]) == 2 for p in kernels[0])
+
+
+@pytest.mark.parametrize("order", ["scale first", "bias first"])
+def test_actnorm_gives_each_unit_mean_zero_and_variance_one(order: str) -> None:
+    def layer(p: Any, x: Any) -> Any:
+        if order == "scale first":
+            return x * p["scale"] + p["bias"]
+        return (x + p["bias"]) * jnp.exp(p["scale"])
+
+    def flow(params: Any, x: Any) -> list[Any]:
+        made = []
+        for p in params:
+            made.append(layer(p, x))
+            x = jnp.tanh(made[-1] @ p["w"])
+        return made
+
+    one = 1.0 if order == "scale first" else 0.0
+    layers = [{"scale": jnp.full(16, one), "bias": jnp.ones(16)} for _ in range(2)]
+    params = [{**p, "w": normals(16, 16, seed=i)} for i, p in enumerate(layers)]
+    found, report = data.actnorm(flow, params, 3 * X, with_report=True)
+    for y in flow(found, 3 * X):
+        assert_allclose(y.mean(0), np.zeros(16), atol=1e-5)
+        assert_allclose(y.var(0), np.ones(16), rtol=1e-4)
+    assert found[0]["w"] is params[0]["w"]
+    assert sorted(report.scales) == ["0/scale", "1/scale"]
+
+
+@pytest.mark.parametrize("name", ["residual", "nnx"])
+def test_krahenbuhl_gives_equal_units_within_and_equal_rates_between_layers(name: str) -> None:
+    apply, params, batch = MODELS[name]()
+    noise = jax.random.normal(KEY, jax.eval_shape(apply, params, batch).shape)
+
+    def loss(y: Any, batch: Any) -> Any:
+        return jnp.sum(y * noise)
+
+    # Biases of two layers of one scale, so that the scale of a layer is not that of its mean.
+    found, report = data.krahenbuhl(
+        apply, params, batch, loss=loss, mean=0.25, tolerance=0.05, with_report=True
+    )
+    for site, (mean, variance, _) in units(apply, found, batch).items():
+        assert_allclose(variance, np.full_like(variance, variance.mean()), rtol=1e-3, err_msg=site)
+        assert_allclose(mean, 0.25 * np.sqrt(variance), rtol=2e-2, atol=2e-3, err_msg=site)
+    slopes = jax.grad(lambda p: loss(apply(p, batch), batch))(found)
+    rates = [
+        jnp.sqrt(jnp.mean(g.value**2) / jnp.mean(w.value**2))
+        for g, w in zip(leaves(slopes), leaves(found), strict=True)
+        if w.path.endswith("kernel")
+    ]
+    assert len(rates) >= 2
+    assert float(max(rates) / min(rates)) < 1.05**2
+    assert report.history[-1] <= np.log(1.05) < report.history[0]
+
+
+def predicted(params: Any, x: Any) -> Any:
+    h = jnp.tanh(x @ params["a"] + params["bias"])
+    h = jax.nn.standardize(jax.nn.relu(h @ params["b"])) + h
+    y = jax.lax.conv_general_dilated(
+        h.reshape(-1, 16, 16), params["c"], (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+    )
+    return jax.nn.silu(y.reshape(len(x), -1)) @ params["d"]
+
+
+def test_autoinit_predicts_what_monte_carlo_finds() -> None:
+    shapes = {"a": (16, 256), "b": (256, 256), "c": (3, 16, 64), "d": (1024, 256)}
+    start = {name: normals(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+    start["bias"] = normals(256, seed=9)
+    inputs = {"mean": 0.5, "variance": 4.0}
+    found, report = data.autoinit(
+        predicted, start, jax.ShapeDtypeStruct((8, 16), "float32"), **inputs, with_report=True
+    )
+    trace = capture.trace(predicted, start, jnp.zeros((128, 16)))
+    draws = 48
+
+    @jax.jit
+    def variances(key: Any) -> Any:
+        *keys, last, drawn = jax.random.split(key, 6)
+        weights = {
+            name: jnp.sqrt(jnp.mean(found[name] ** 2)) * jax.random.normal(k, shapes[name])
+            for k, name in zip(keys, shapes, strict=True)
+        }
+        weights["bias"] = jax.random.normal(drawn, (256,)) * jnp.std(start["bias"])
+        x = 0.5 + 2 * jax.random.normal(last, (128, 16))
+        seen = trace.instrument(capture.moments, backward=False)(weights, x).statistics
+        return {site: seen[site]["output"]["std"] ** 2 for site in report.variances}
+
+    made = jax.lax.map(variances, jax.random.split(KEY, draws))
+    for site, values in made.items():
+        error = float(values.std()) / draws**0.5
+        # 0.01 is for the draws of a normalization, and 0.02 for a width of 256.
+        assert abs(float(values.mean()) - 1) < 4 * error + 0.03, (site, values.mean(), error)
+        assert error < 0.025
+        assert float(report.variances[site]) == pytest.approx(1, abs=1e-3)
+
+
+def test_autoinit_of_a_chain_is_the_gain_and_depth_does_not_matter() -> None:
+    stack = jnp.stack([jaxinit.orthogonal()(jax.random.key(i), (64, 64)) for i in range(30)])
+
+    def scanned(w: Any, x: Any) -> Any:
+        return jax.lax.scan(lambda x, w: (jax.nn.relu(x @ w), None), x, w)[0]
+
+    found = data.autoinit(scanned, stack, jax.ShapeDtypeStruct((4, 64), "float32"))
+    gains = jnp.sqrt(64 * jnp.mean(found**2, (1, 2)))
+    assert_allclose(gains[0], 1, rtol=1e-3)
+    assert_allclose(gains[1:], np.full(29, 2**0.5), rtol=1e-3)
+
+
+def regression(y: Any, x: Any) -> Any:
+    return jnp.mean((y - x[:, :4]) ** 2)
+
+
+def test_gradinit_lowers_the_loss_after_a_step_and_bounds_the_gradient() -> None:
+    module = Module(nnx.Rngs(0))
+    module.a.kernel[...] *= 6
+    module.b.kernel[...] *= 6
+
+    def after(module: Any) -> tuple[float, float]:
+        def value(module: Any) -> Any:
+            return regression(module(X), X)
+
+        slopes = jax.grad(value)(module)
+        stepped = jax.tree.map(lambda w, g: w - 0.1 * g, module, slopes)
+        norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(slopes)))
+        return float(value(stepped)), float(norm)
+
+    before = after(module)
+    found, report = data.gradinit(
+        call, module, X, KEY, loss=regression, learning_rate=0.1, steps=150, with_report=True
+    )
+    loss, norm = after(found)
+    assert before[1] > 1 > 0.95 * norm
+    assert loss < before[0] / 4
+    assert len(report.history) == 150
+    assert isinstance(found, Module)
+
+
+def test_metainit_lowers_the_gradient_quotient() -> None:
+    params = [4 * normals(16, 6) / 4, 4 * normals(6, 4, seed=1)]
+
+    def apply(params: Any, x: Any) -> Any:
+        return jnp.tanh(x @ params[0]) @ params[1]
+
+    def by_hand(params: Any) -> float:
+        flat, back = jax.flatten_util.ravel_pytree(params)
+
+        def value(w: Any) -> Any:
+            return regression(apply(back(w), X), X)
+
+        g = jax.grad(value)(flat)
+        return float(jnp.mean(jnp.abs(jax.hessian(value)(flat) @ g / (g + 1e-5 * jnp.sign(g)))))
+
+    found, report = data.metainit(apply, params, X, loss=regression, steps=150, with_report=True)
+    named = dict(zip("ab", params, strict=True))
+    own = quotient(lambda p: regression(apply([p["a"], p["b"]], X), X), named, 1e-5)
+    assert float(own) == pytest.approx(by_hand(params), rel=1e-3)
+    assert float(report.history[0]) == pytest.approx(by_hand(params), rel=1e-3)
+    assert by_hand(found) < by_hand(params) / 2
+    ratio = found[0] / params[0]
+    assert_allclose(ratio, jnp.full_like(ratio, ratio[0, 0]), rtol=1e-5)
+
+
+def test_dtypes_and_shardings_stay_and_what_is_kept_is_the_same_object() -> None:
+    mesh = Mesh(np.array(jax.devices()[:8]), ("x",))
+    split = NamedSharding(mesh, PartitionSpec(None, "x"))
+    a, b = (normals(16, 16, seed=i).astype(jnp.bfloat16) for i in range(2))
+    params = {"a": jax.device_put(a, split), "b": jax.device_put(b, split), "step": 3}
+
+    def apply(params: Any, x: Any) -> Any:
+        return jnp.tanh(x.astype(jnp.bfloat16) @ params["a"]) @ params["b"]
+
+    found, report = data.lsuv(apply, params, X, KEY, keep=["b"], with_report=True)
+    assert (found["a"].dtype, found["a"].sharding) == (jnp.bfloat16, split)
+    assert found["b"] is params["b"]
+    assert found["step"] == 3
+    assert report.left == {"b": "kept"}
+    # The scale is computed wide and cast once: bfloat16 keeps eight bits of it.
+    assert float(jnp.var(X @ found["a"].astype(jnp.float32))) == pytest.approx(1, abs=2**-6)
+
+
+def test_lsuv_compiles_with_what_is_around_it() -> None:
+    params = [normals(16, 16), normals(16, 16, seed=1)]
+    found = jax.jit(lambda p, x: data.lsuv(deep, p, x, orthogonal=False))(params, X)
+    assert_allclose(jnp.var(X @ found[0]), 1, rtol=1e-4)
+
+
+W = normals(16, 16)
+BAD: list[tuple[str, Callable[[], Any]]] = [
+    (r"params/1 has entries that are NaN", lambda: data.lsuv(deep, [W, W * jnp.nan], X, KEY)),
+    (r"batch has entries that are NaN", lambda: data.weight_norm(deep, [W], X.at[0, 0].set(jnp.inf))),
+    (r"apply_fn=3 is a int", lambda: data.lsuv(3, [W], X, KEY)),  # type: ignore[arg-type]
+    (r"batch=3 holds no array", lambda: data.autoinit(deep, [W], 3)),
+    (r"key=None: orthogonal=True", lambda: data.lsuv(deep, [W], X)),
+    (r"found no kernel", lambda: data.lsuv(lambda p, x: p * x, W[0], X, KEY)),
+    (r"found no kernel.*0 \(kept\)", lambda: data.krahenbuhl(deep, [W], X, keep=["**"])),
+    (r"0: the outputs.*variance 0", lambda: data.lsuv(deep, [0 * W], X, orthogonal=False)),
+    (r"0: 16 of 16 units", lambda: data.weight_norm(deep, [0 * W], X)),
+    (r"0: it is used 2 times", lambda: data.weight_norm(lambda p, x: x @ p[0] @ p[0], [W], X)),
+    (
+        r"still have variance.*normalization of the kernel",
+        lambda: data.lsuv(
+            lambda p, x: x @ (p / jnp.linalg.norm(p)), W, X, trials=1, orthogonal=False
+        ),
+    ),
+    (r"found no place", lambda: data.actnorm(deep, [W], X)),
+    (
+        r"no rule gives.*fft",
+        lambda: data.autoinit(lambda p, x: jnp.fft.fft(x).real @ p[0], [W], X),
+    ),
+    (r"loss gives float32\[64\]", lambda: data.metainit(deep, [W], X, loss=lambda y, x: y[:, 0])),
+    (r"loss=1 is a int", lambda: data.gradinit(deep, [W], X, KEY, loss=1)),  # type: ignore[arg-type]
+    (
+        r"have \[16, 64\] rows",
+        lambda: data.gradinit(
+            lambda p, b: deep(p, b[0]), [W], (X, W), KEY, loss=lambda y, b: y.mean()
+        ),
+    ),
+    (r"optimizer='sdg'.*'sgd'", lambda: data.gradinit(deep, [W], X, KEY, loss=regression, optimizer="sdg")),  # type: ignore[arg-type]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "do"), BAD, ids=[message for message, _ in BAD])
+def test_bad_input_is_told(message: str, do: Callable[[], Any]) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        do()
+
+
+def test_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    data.metainit(deep, [W], X, loss=lambda y, x: jnp.mean(y**2), steps=3, progress=True)
+    assert "metainit" in capsys.readouterr().err
