@@ -1,8 +1,9 @@
 """Haar-distributed orthogonal and unitary matrices, by blocks of Householder reflections."""
 
+import functools
 import itertools
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ from jaxinit.matrices import Unfolding, adjoint, matmul, unfold
 
 BLOCK = 64
 STAGES = 4
+# From a block, and the row to start at, to the V and T of its product of reflections.
+Reflections: TypeAlias = Callable[[Any, int], tuple[Array, Array]]
 
 
 @initializer
@@ -141,30 +144,25 @@ def haar(
         first = lax.broadcasted_iota(jnp.int32, d.shape, 2) == 0
         d = jnp.where(first, d * jnp.conj(determinant), d)
     rows_split, columns_split = split[0] > 1, split[1] > 1
+    reflections: Reflections = functools.partial(_reflections, key_v, (b, n, m), dtype)
+    if not (rows_split or columns_split):
+        reflections = _held(reflections, -(-m // BLOCK))
     # By rows a device holds n entries of each, of which it keeps m: not for tall matrices.
     if rows_split and not columns_split and 2 * n <= 3 * m:
-        return _by_rows(key_v, (b, n, m), dtype)[:, :, :m] * d
-    return _by_columns(key_v, (b, n, m), dtype, d, rows_split, columns_split)
+        whole = jnp.broadcast_to(_eye(n, n, dtype), (b, n, n))
+        return _by_rows(whole, reflections, m)[:, :, :m] * d
+    return _by_columns(_eye(n, m, dtype) * d, reflections, rows_split, columns_split)
 
 
-def _by_columns(
-    key: Array,
-    shape: tuple[int, int, int],
-    dtype: np.dtype[Any],
-    d: Array,
-    rows_split: bool,
-    columns_split: bool,
-) -> Array:
-    """H₁ (H₂ (… D)): what a column needs of the others is nothing."""
-    _, n, m = shape
-    q = _eye(n, m, dtype) * d
-    for start, stop in reversed(_stages(m)):
+def _by_columns(q: Array, reflections: Reflections, rows_split: bool, columns_split: bool) -> Array:
+    """H₁ (H₂ (… Q)): what a column needs of the others is nothing."""
+    for start, stop in reversed(_stages(q.shape[-1])):
         # A reflection leaves what is above and left of it alone; a cut axis is best left whole.
         top = 0 if rows_split else start * BLOCK
         left = 0 if columns_split else start * BLOCK
 
         def apply(i: Array, tail: Array, stop: int = stop, top: int = top) -> Array:
-            v, t = _reflections(key, stop - 1 - i, shape, top, dtype)
+            v, t = reflections(stop - 1 - i, top)
             return tail - matmul(v, matmul(t, matmul(adjoint(v), tail)))
 
         tail = lax.fori_loop(0, stop - start, apply, q[:, top:, left:])
@@ -172,15 +170,13 @@ def _by_columns(
     return q
 
 
-def _by_rows(key: Array, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Array:
-    """((I H₁) H₂) …: what a row needs of the others is nothing."""
-    b, n, m = shape
-    q = jnp.broadcast_to(_eye(n, n, dtype), (b, n, n))
+def _by_rows(q: Array, reflections: Reflections, m: int) -> Array:
+    """((Q H₁) H₂) …: what a row needs of the others is nothing."""
     for start, stop in _stages(m):
         left = start * BLOCK
 
         def apply(i: Array, tail: Array, start: int = start, left: int = left) -> Array:
-            v, t = _reflections(key, start + i, shape, left, dtype)
+            v, t = reflections(start + i, left)
             return tail - matmul(matmul(matmul(tail, v), t), adjoint(v))
 
         tail = lax.fori_loop(0, stop - start, apply, q[:, :, left:])
@@ -196,8 +192,17 @@ def _stages(m: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
+def _held(reflections: Reflections, blocks: int) -> Reflections:
+    """All of them drawn by one loop: no stage compiles the draw again, and there is a V to hold.
+
+    A device that holds a shard has no room for it, and draws a block when it needs it.
+    """
+    v, t = lax.map(lambda block: reflections(block, 0), jnp.arange(blocks))
+    return lambda block, top: (v[block, :, top:], t[block])
+
+
 def _reflections(
-    key: Array, block: Array, shape: tuple[int, int, int], top: int, dtype: np.dtype[Any]
+    key: Array, shape: tuple[int, int, int], dtype: np.dtype[Any], block: Array, top: int
 ) -> tuple[Array, Array]:
     """V and T of one block's product of reflections, I - V T Vᴴ, from row `top` down."""
     b, n, m = shape
