@@ -80,6 +80,18 @@ def test_grouped_queries_with_norms_of_their_own() -> None:
     assert found["k"][1] == "glorot_uniform(axes=Axes(in_axis=0, out_axis=(1, 2), rank=3))"
 
 
+def test_scores_of_keys_by_queries_are_turned_before_their_softmax() -> None:
+    def fn(p: Any, x: Any) -> Any:
+        scores = jnp.einsum("btd,bsd->bts", x @ p["k"], x @ p["q"]).swapaxes(1, 2)
+        return jax.nn.softmax(scores) @ (x @ p["v"]) @ p["o"]
+
+    found = laws(checked(fn, shapes(q=(8, 6), k=(8, 6), v=(8, 6), o=(6, 8)), X))
+    roles = {"q": "query", "k": "key", "v": "value", "o": "output"}
+    assert {p: role for p, (role, _) in found.items()} == {
+        path: f"attention {role}" for path, role in roles.items()
+    }
+
+
 def test_convolutions_of_every_kind_have_the_fans_they_have() -> None:
     dims = ("NHWC", "HWIO", "NHWC")
 
