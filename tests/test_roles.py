@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recommend_models import KEY, STEPS, checked, laws, normalized, rms, shapes
 
@@ -261,6 +261,7 @@ def test_whole_numbers_are_covered_where_they_are_abstract() -> None:
     ),
     st.sets(st.sampled_from(["b0/a", "kernel/b1", "a/a/a"])),
 )
+@example({"b1/b0": 0, "a/w": 1, "w/b1": 0, "w/bias": 1, "b0/w": 1, "a/bias": 0, "a/a": 1}, set())
 @settings(max_examples=50, deadline=None, derandomize=True)
 def test_patterns_give_each_path_its_value(values: dict[str, int], others: set[str]) -> None:
     others -= values.keys()
