@@ -221,6 +221,15 @@ def test_a_trace_is_enough_for_one_layer() -> None:
     assert f"{1 / gains.gain('silu') ** 2:.4g} for silu" in choice.reason
 
 
+def test_paths_of_any_letters_make_code() -> None:
+    found = checked(lambda p, x: x @ p['a"b\\c'], shapes(**{'a"b\\c': (8, 2)}), X)
+    assert laws(found) == {'a"b\\c': ("head", "lecun_normal()")}
+    with pytest.raises(ValueError, match=r"'a\*' has a \* or \? of its own.*rename it"):
+        _ = jaxinit.recommend(
+            lambda p, x: x @ p["a*"] + p["ab"], shapes(**{"a*": (8, 2), "ab": (2,)}), X
+        ).rules
+
+
 def test_bad_input_is_told() -> None:
     params = shapes(a=(8, 6))
     with pytest.raises(TypeError, match=r"apply_fn=3 is a int: pass a function"):

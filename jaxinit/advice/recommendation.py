@@ -1,6 +1,7 @@
 """A model's rules, from what its parameters do."""
 
 import functools
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,9 +74,10 @@ class Recommendation(Table):
             ]
         )
         """
-        pairs = [(rule[0], repr(rule[1])) for rule in self.rules.rules if isinstance(rule, tuple)]
+        rules = (rule for rule in self.rules.rules if isinstance(rule, tuple))
+        pairs = [(json.dumps(rule[0], ensure_ascii=False), repr(rule[1])) for rule in rules]
         names = {name for _, init in pairs for name in _CALLED.findall(init)} | {"Rules"}
-        lines = [f'        ("{pattern}", {init}),' for pattern, init in pairs]
+        lines = [f"        ({pattern}, {init})," for pattern, init in pairs]
         return "\n".join(
             [
                 f"from jaxinit import {', '.join(sorted(names))}",
