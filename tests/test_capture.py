@@ -307,7 +307,7 @@ def test_an_axis_of_a_product_knows_the_operand_that_it_is_of() -> None:
     plan = capture.trace(attention, W[0], X).plan
     softmax = next(place for place in plan.places if place.site.kind == "softmax")
     product = next(p for p in plan.places if p.site.kind == "matmul" and not p.site.kernels)
-    labels = plan.analysis.facts[softmax.input.number].labels
+    labels: Any = plan.analysis.facts[softmax.input.number].labels
     assert softmax.order == (1, 0)
     assert softmax.site.units == (0,)
     (over,) = (labels[softmax.order[axis]] for axis in softmax.site.units)
