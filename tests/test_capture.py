@@ -288,3 +288,27 @@ def test_bad_input_is_told() -> None:
     trace = capture.trace(jnp.add, whole, whole)
     assert trace.sites == ()
     assert_array_equal(trace.observe(whole, whole).outputs, [0, 2, 4])
+
+
+def test_a_stack_knows_its_examples_and_units() -> None:
+    def stacked(w: Any, x: Any) -> Any:
+        return jnp.tanh(jnp.stack([x @ w, jnp.cos(x @ w)], 1))
+
+    trace = capture.trace(stacked, W[0], X)
+    assert trace.unobserved == ()
+    tanh = trace.sites[-1]
+    assert (tanh.activation.name, tanh.examples, tanh.units) == ("tanh", 0, (2,))
+
+
+def test_an_axis_of_a_product_knows_the_operand_that_it_is_of() -> None:
+    def attention(w: Any, x: Any) -> Any:
+        return jax.nn.softmax(((x @ w) @ x.T).T / 2, axis=0) @ x
+
+    plan = capture.trace(attention, W[0], X).plan
+    softmax = next(place for place in plan.places if place.site.kind == "softmax")
+    product = next(p for p in plan.places if p.site.kind == "matmul" and not p.site.kernels)
+    labels: Any = plan.analysis.facts[softmax.input.number].labels
+    assert softmax.order == (1, 0)
+    assert softmax.site.units == (0,)
+    (over,) = (labels[softmax.order[axis]] for axis in softmax.site.units)
+    assert {label for label in over if label[0] == "free"} == {("free", product.output.number, 1)}

@@ -22,6 +22,9 @@ def grouped(values: Mapping[str, Value], others: Sequence[str] = ()) -> list[tup
     Returns:
         Pairs: those that hold in any order, then wide ones for what they leave.
 
+    Raises:
+        ValueError: if a path that holds a wildcard matches other paths.
+
     >>> grouped({"layer_0/bias": 0, "layer_0/kernel": 1, "layer_1/bias": 0, "head/kernel": 2})
     [('**/bias', 0), ('layer_0/kernel', 1), ('head/kernel', 2)]
     """
@@ -36,6 +39,11 @@ def grouped(values: Mapping[str, Value], others: Sequence[str] = ()) -> list[tup
     while left:
         first = next(iter(left))
         own = [p for p, covered in exact.items() if first in covered]
+        if not own:
+            raise ValueError(
+                f"the path {first!r} has a * or ? of its own, and as a pattern it would match "
+                "other paths: rename it"
+            )
         best = max(own, key=lambda p: (len(exact[p] & left.keys()), p == first, *_plainness(p)))
         found[best] = values[first]
         for path in exact[best]:

@@ -51,7 +51,8 @@ def _attention(flow: Flow, found: Roles) -> None:
 def _query_and_key(flow: Flow, softmax: Place, logits: int, found: Roles) -> None:
     """The softmax runs over the axis that numbers keys."""
     labels = flow.facts[softmax.input.number].labels
-    summed = {label for axis in softmax.site.units for label in labels[axis]}
+    turned = softmax.order or range(len(labels))
+    summed = {label for axis in softmax.site.units for label in labels[turned[axis]]}
     for operand, slot in enumerate(slots(flow.makers[logits])):
         key = ("free", logits, operand) in summed
         _mark(found, _source(flow, slot), "attention key" if key else "attention query")

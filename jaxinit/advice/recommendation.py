@@ -1,6 +1,7 @@
 """A model's rules, from what its parameters do."""
 
 import functools
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,9 +74,10 @@ class Recommendation(Table):
             ]
         )
         """
-        pairs = [(rule[0], repr(rule[1])) for rule in self.rules.rules if isinstance(rule, tuple)]
+        rules = (rule for rule in self.rules.rules if isinstance(rule, tuple))
+        pairs = [(json.dumps(rule[0], ensure_ascii=False), repr(rule[1])) for rule in rules]
         names = {name for _, init in pairs for name in _CALLED.findall(init)} | {"Rules"}
-        lines = [f'        ("{pattern}", {init}),' for pattern, init in pairs]
+        lines = [f"        ({pattern}, {init})," for pattern, init in pairs]
         return "\n".join(
             [
                 f"from jaxinit import {', '.join(sorted(names))}",
@@ -121,6 +123,9 @@ def recommend(apply_fn: Callable[..., Any], params: Any, *inputs: Any) -> Recomm
     which axes a kernel contracts, what activation follows, which products a softmax turns into
     attention, what a scan carries, where a branch is added to its skip. Names play no part.
 
+    Where papers do not agree it takes the plain default: a norm's scale starts at 1 at the end of a
+    branch too, the output layer at 1/n_in and not at 0, attention at Glorot's law.
+
     Args:
         apply_fn: any JAX function of (params, *inputs), such as `model.apply`.
         params: any pytree of arrays or `jax.ShapeDtypeStruct`.
@@ -140,6 +145,13 @@ def recommend(apply_fn: Callable[..., Any], params: Any, *inputs: Any) -> Recomm
     ...     print(row.path, row.role, row.activation, row.initializer)
     hidden dense relu he_normal()
     out head None lecun_normal()
+
+    Reference:
+        He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852; Radford et al.,
+        "Language Models are Unsupervised Multitask Learners", 2019, section 2.3; Jozefowicz,
+        Zaremba, Sutskever, "An Empirical Exploration of Recurrent Network Architectures", 2015;
+        Touvron et al., "Going deeper with Image Transformers", 2021, arXiv:2103.17239; Bachlechner
+        et al., "ReZero is All You Need", 2020, arXiv:2003.04887.
     """
     if not callable(apply_fn):
         raise TypeError(
