@@ -122,7 +122,7 @@ def layers(
     Raises:
         ValueError: if there are none.
     """
-    left = {}
+    left: dict[str, str] = {}
     found: list[Site] = []
     for site in trace.sites:
         kept = [k for k in site.kernels if matches(keep, k.path, parameters)]
