@@ -319,6 +319,8 @@ def test_gradinit_lowers_the_loss_after_a_step_and_bounds_the_gradient() -> None
     assert before[1] > 8 > 3 * 1.125 > norm
     assert loss < before[0] / 4
     assert len(report.history) == 100
+    # First the gradient is lowered, of two thirds of the examples.
+    assert float(report.history[0]) == pytest.approx(before[1], rel=0.2)
     assert isinstance(found, Module)
 
 
