@@ -342,7 +342,8 @@ class Analysis:
 
     def _axis(self, weight: Weight, fact: Fact, axis: int, shape: Sequence[int]) -> int | None:
         """The axis of a leaf that all of an axis of a value of that shape is."""
-        own = [a for w, a in (x for x in fact.labels[axis] if x != EXAMPLE) if w == weight.leaf]
+        pairs = [label for label in fact.labels[axis] if isinstance(label, tuple)]
+        own = [a for owner, a in pairs if owner == weight.leaf]
         leaf = self.tree[weight.leaf].value
         return own[0] if len(own) == 1 and leaf.shape[own[0]] == shape[axis] else None
 

@@ -148,7 +148,9 @@ def check_variances(uses: Uses, found: Scaled, tolerance: float, what: str) -> N
     """
     if not concrete(found.variances):
         return
-    pooled = {path: np.asarray(x) for path, x in uses.pooled(found.variances).items()}
+    pooled: dict[str, Any] = uses.pooled(
+        {site: np.asarray(x) for site, x in found.variances.items()}
+    )
     for path, values in pooled.items():
         if not (np.isfinite(values) & (values > 0)).all():
             raise ValueError(

@@ -141,7 +141,7 @@ def minimized(
             advance(len(values), values)
     found = jnp.concatenate(history)
     if concrete(found) and not np.isfinite(np.asarray(found)).all():
-        first = int((~np.isfinite(np.asarray(found))).argmax())
+        first = int(np.argmax(~np.isfinite(np.asarray(found))))
         raise ValueError(
             f"the objective of {what} is {float(found[first])} at step {first}: lower its rates, "
             "or start from weights for which the loss is finite"

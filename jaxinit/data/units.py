@@ -169,7 +169,7 @@ class Units:
                     f"{target.site!r} have variance 0 or NaN, which no scale makes 1: start it "
                     "otherwise than at zero, look for what comes before it, or name it in keep="
                 )
-            error = float(abs(variance - 1).max())
+            error = float(np.max(abs(variance - 1)))
             if error > tolerance:
                 raise ValueError(
                     f"{path}: the units of {target.site!r} have variances that are off 1 by "

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -55,11 +54,7 @@ class Uses:
             path: tuple(n if axis in kept[path] else 1 for axis, n in enumerate(shapes[path]))
             for path in kept
         }
-        with jax.ensure_compile_time_eval():
-            self.counts: dict[str, Any] = {
-                path: np.asarray(count)
-                for path, count in self._sums(lambda use: jnp.ones(())).items()
-            }
+        self.counts: dict[str, Any] = self._sums(lambda use: np.ones(()))
 
     def pooled(self, values: Mapping[str, Any]) -> dict[str, Array]:
         """The mean over its uses of what each slice, and unit, of a leaf has.
@@ -72,7 +67,7 @@ class Uses:
         """
         sums = self._sums(lambda use: values[use.site])
         return {
-            path: jnp.where(self.counts[path] > 0, total / np.maximum(self.counts[path], 1), 1)
+            path: _numpy(total).where(self.counts[path] > 0, total / self._at_least_one(path), 1)
             for path, total in sums.items()
         }
 
@@ -81,11 +76,17 @@ class Uses:
         own = (self.counts[use.path][_index(use)] for use in self.uses if use.site == site)
         return any((count > 1).any() for count in own)
 
-    def _sums(self, values: Callable[[Use], Any]) -> dict[str, Array]:
-        found = {path: jnp.zeros(shape) for path, shape in self.shapes.items()}
+    def _at_least_one(self, path: str) -> Any:
+        return np.maximum(self.counts[path], 1).astype(np.float32)
+
+    def _sums(self, values: Callable[[Use], Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {p: np.zeros(s, np.float32) for p, s in self.shapes.items()}
         for use in self.uses:
             value = self._fitted(use, values(use))
-            found[use.path] = found[use.path].at[_index(use)].add(value)
+            if isinstance(value, np.ndarray):
+                found[use.path][_index(use)] += value
+            else:
+                found[use.path] = jnp.asarray(found[use.path]).at[_index(use)].add(value)
         return found
 
     def _fitted(self, use: Use, values: Array) -> Array:
@@ -93,7 +94,9 @@ class Uses:
         shape = self._shapes[use.path]
         over = dict(use.slice.scans)
         if not values.ndim:
-            values = jnp.broadcast_to(values, (*use.steps, *(shape[axis] for axis in use.units)))
+            values = _numpy(values).broadcast_to(
+                values, (*use.steps, *(shape[axis] for axis in use.units))
+            )
         gone = tuple(i for i in range(len(use.steps)) if i not in over)
         values = values.sum(gone)
         order = [over[i] for i in range(len(use.steps)) if i in over] + list(use.units)
@@ -119,7 +122,7 @@ def layers(
     Raises:
         ValueError: if there are none.
     """
-    left = {}
+    left: dict[str, str] = {}
     found: list[Site] = []
     for site in trace.sites:
         kept = [k for k in site.kernels if matches(keep, k.path, parameters)]
@@ -189,6 +192,11 @@ def matches(keep: Sequence[Pattern], path: str, parameters: Parameters) -> bool:
     """Whether a path matches one of some patterns."""
     leaf = Leaf(path, parameters.arrays.get(path))
     return any(match(pattern, leaf) is not None for pattern in keep)
+
+
+def _numpy(value: Any) -> Any:
+    """The module that works on a value at once, without a compilation, if there is one."""
+    return np if isinstance(value, np.ndarray | np.generic) else jnp
 
 
 def _index(use: Use) -> tuple[Any, ...]:
