@@ -172,7 +172,7 @@ def networks() -> Iterator[Network]:
 
     acts: tuple[tuple[str, Any, Any], ...] = (
         ("relu", nn.relu, _HE),
-        ("tanh", jnp.tanh, jaxinit.orthogonal()),
+        ("tanh", jnp.tanh, jaxinit.glorot_normal()),
         ("gelu", nn.gelu, jaxinit.for_activation("gelu")),
         ("selu", nn.selu, _LECUN),
         ("silu", nn.silu, jaxinit.for_activation("silu")),

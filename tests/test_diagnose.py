@@ -170,7 +170,7 @@ def test_loss_steps_and_nan(relu: Examination) -> None:
     nan = by_symptom(relu(broken, X, labels=Y))
     assert list(nan) == ["nan"]
     assert nan["nan"].where == ("l4/w",)
-    assert nan["nan"].remedy == '("l4/w", he_normal()),'
+    assert nan["nan"].remedy.startswith('("l4/w", he_normal()),')
     data = by_symptom(relu(weights(), X.at[3, 3].set(jnp.inf), labels=Y))["nan"]
     assert data.where == ("inputs/0",)
     over = changed(weights(), "l[1-3]", lambda w: 1e14 * w)
@@ -208,26 +208,17 @@ def test_bounded_activations_saturate_and_parallel_outputs_collapse(tanh: Examin
 def attend(params: Weights, x: Any) -> Any:
     for i in range(3):
         layer = params[f"l{i}"]
-        q, k, v = (jnp.einsum("btd,dhk->bthk", x, layer[name]) for name in "qkv")
-        p = jax.nn.softmax(jnp.einsum("bthk,bshk->bhts", q, k) / 2.0)
-        x = x + jnp.einsum("bhts,bshk,hkd->btd", p, v, layer["o"])
+        q, k, v = (x @ layer[name] for name in "qkv")
+        x = x + jax.nn.softmax(q @ k.mT / 4) @ v @ layer["o"]
         x = jax.nn.standardize(x + jax.nn.gelu(x @ layer["up"]) @ layer["down"])
-    return x @ params["l0"]["head"]
+    return x @ params["l2"]["head"]
 
 
 def test_attention_collapses_either_way_and_zeros_on_purpose_are_no_disease() -> None:
-    init = jaxinit.lecun_normal()
-    shapes = {"q": (16, 4, 4), "k": (16, 4, 4), "v": (16, 4, 4), "o": (4, 4, 16)}
-    axes = {n: jaxinit.Axes((0, 1), 2) if n == "o" else jaxinit.Axes(0, (1, 2)) for n in shapes}
-    shapes |= {"up": (16, 64), "down": (64, 16), "head": (16, 5)}  # type: ignore[dict-item]
+    shapes = dict.fromkeys("qkvo", (16, 16)) | {"up": (16, 64), "down": (64, 16), "head": (16, 5)}
+    init, keys = jaxinit.lecun_normal(), iter(jax.random.split(KEY, 21))
     params = {
-        f"l{i}": {
-            name: jaxinit.lecun_normal(axes=axes[name])(jax.random.fold_in(KEY, 9 * i + j), shape)
-            if name in axes
-            else init(jax.random.fold_in(KEY, 9 * i + j), shape)
-            for j, (name, shape) in enumerate(shapes.items())
-        }
-        for i in range(3)
+        f"l{i}": {name: init(next(keys), shape) for name, shape in shapes.items()} for i in range(3)
     }
     x = jax.random.normal(KEY, (8, 10, 16))
     examine = Examination(attend, params, x)
