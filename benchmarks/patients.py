@@ -178,8 +178,8 @@ def networks() -> Iterator[Network]:
         ("silu", nn.silu, jaxinit.for_activation("silu")),
     )
     for name, act, init in acts:
-        # Of gelu and silu the scale that keeps a signal is no stable one: they grow with depth.
-        deep = 8 if name in ("gelu", "silu") else 16
+        # A signal of gelu or silu that is larger than 1 grows, as its length map is steep there.
+        deep = 4 if name in ("gelu", "silu") else 16
         for width, depth in ((16, 2), (32, 6), (64, deep), (256, 4)):
             mlp = MLP(width, depth, act, init)
             yield _linen("MLP", f"{name} {width}x{depth}", mlp, vectors, classes)

@@ -154,14 +154,13 @@ def _gradients(patient: Patient) -> Iterator[Finding]:
     ratios = [(r, x) for r in patient.hidden if (x := _of_steps(r)) is not None]
     lost = [(r, x) for r, x in ratios if x < thresholds.ROUNDED]
     grown = [(r, x) for r, x in ratios if x > _most(r)]
-    for name, severity, ill, told in (
-        (names[0], "warning", lost, _LOST),
-        (names[1], "error", grown, _GROWN),
-    ):
+    severities: tuple[Severity, Severity] = ("warning", "error")
+    told = zip(names, severities, (lost, grown), (_LOST, _GROWN), strict=True)
+    for name, severity, ill, cause in told:
         if ill:
             worst = max((x for _, x in ill), key=lambda x: abs(math.log(x)))
             evidence = {"ratio first step to last": worst}
-            yield _finding(patient, name, severity, [r for r, _ in ill], evidence, told)
+            yield _finding(patient, name, severity, [r for r, _ in ill], evidence, cause)
 
 
 def _trend(
@@ -250,17 +249,17 @@ def _saturated(patient: Patient) -> Iterator[Finding]:
 def _rank_collapse(patient: Patient) -> Iterator[Finding]:
     chain = [r for r in patient.kernels if r.cosine is not None]
     apart = [1 - (r.cosine or 0.0) for r in chain]
-    if len(chain) < 2 or apart[-1] >= thresholds.PARALLEL:
+    least = thresholds.parallel(r.units for r in chain)
+    # What is parallel from the start, as by a position added to all, is so by the data.
+    if len(chain) < 2 or apart[-1] >= least or apart[0] <= max(apart[-1], 0) * thresholds.GROWN:
         return
-    if apart[0] <= apart[-1] * thresholds.RATIO**0.5:
-        return
-    last = max((i for i, x in enumerate(apart) if x >= thresholds.PARALLEL), default=-1)
+    last = max((i for i, x in enumerate(apart) if x >= least), default=-1)
     yield _finding(
         patient,
         "rank-collapse",
         "error",
         chain[last + 1 :],
-        {"cosine first": 1 - apart[0], "1 - cosine last": apart[-1]},
+        {"cosine first": 1 - apart[0], "1 - cosine last": apart[-1], "allowed": least},
         "layer by layer the outputs for different examples become parallel: the weights are too "
         "small beside the biases or the mean of the activation, or all alike",
     )
