@@ -59,10 +59,8 @@ def same(path: str, value: Any) -> Any:
 
 
 def spoiled(path: str, value: Any) -> Any:
-    """A NaN in each kernel of a second layer."""
-    second = re.search(
-        r"(Dense|Conv|OptimizedLSTMCell|GRUCell|layers|query)[^/]*1|query|hf|hn", path
-    )
+    """A NaN in each kernel of a second layer, or of the queries or the state."""
+    second = re.search(r"(Dense_|Conv_|layers/)1/|query|GRUCell_\d/hn", path)
     return value.at[(0,) * value.ndim].set(jnp.nan) if second and value.ndim > 1 else value
 
 
@@ -93,7 +91,7 @@ DISEASES = (
         "vanishing-gradients",
         "recurrent kernels x 0.05",
         "RNN SimpleCell last",
-        kernels(lambda w: w / 20, "cell/h/"),
+        kernels(lambda w: w / 20, r"Cell_\d/h/"),
     ),
     Disease(
         "exploding-gradients",

@@ -94,7 +94,7 @@ class ResNet(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A causal language model, normalized before or after each branch."""
+    """A causal language model, normalized before each branch, or after each and the embedding."""
 
     width: int
     depth: int
@@ -106,6 +106,7 @@ class Transformer(nn.Module):
         """Logits of the next token."""
         x = nn.Embed(VOCABULARY, self.width, embedding_init=self.law)(tokens)
         x = x + self.param("positions", self.law, (tokens.shape[1], self.width))
+        x = x if self.before else nn.LayerNorm()(x)
         mask = nn.make_causal_mask(tokens)
         for _ in range(self.depth):
             x = self._added(

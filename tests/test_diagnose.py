@@ -174,7 +174,8 @@ def test_loss_steps_and_nan(relu: Examination) -> None:
     data = by_symptom(relu(weights(), X.at[3, 3].set(jnp.inf), labels=Y))["nan"]
     assert data.where == ("inputs/0",)
     over = changed(weights(), "l[1-3]", lambda w: 1e14 * w)
-    assert by_symptom(relu(over, X, labels=Y))["nan"].where[0] == "l2/w"
+    grown = by_symptom(relu(over, X, labels=Y))
+    assert (grown["nan"].where[0], "exploding-activations" in grown) == ("l2/w", True)
     assert json.dumps(relu(broken, X, labels=Y).to_dict(), allow_nan=False)
 
 
@@ -234,6 +235,7 @@ def test_attention_collapses_either_way_and_zeros_on_purpose_are_no_disease() ->
         scaled = changed(scaled, "l1", lambda w: 1e-3 * w, name)
     found = by_symptom(examine(scaled, x))["attention-collapse"]
     assert (found.where, found.severity) == (("softmax#2",), "warning")
+    assert [line.split('"')[1] for line in found.remedy.split("\n")] == ["l1/k", "l1/q"]
     for name in "qk":
         scaled = changed(scaled, "l1", lambda w: 3e4 * w, name)
     found = by_symptom(examine(scaled, x))["attention-collapse"]

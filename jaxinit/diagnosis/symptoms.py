@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from jaxinit.diagnosis import thresholds
-from jaxinit.diagnosis.remedies import Remedies
+from jaxinit.diagnosis.remedies import ASKING, Remedies
 from jaxinit.diagnosis.report import Finding, Severity, Symptom
 from jaxinit.diagnosis.signs import Reading, trend
 
@@ -63,9 +63,6 @@ class Patient:
         return ends or self.hidden
 
 
-_ASKING = ("attention query", "attention key", "packed attention")
-
-
 def findings(patient: Patient) -> list[Finding]:
     """All of a network, the worst first.
 
@@ -73,13 +70,14 @@ def findings(patient: Patient) -> list[Finding]:
         patient: the network.
     """
     found = list(_nan(patient))
-    if not found:
-        found = [finding for symptom in _SYMPTOMS for finding in symptom(patient)]
+    # What is not finite says nothing of the rest, but how it came to be.
+    symptoms = _SYMPTOMS if not found else () if _given(patient) else (_activations, _gradients)
+    found += [finding for symptom in symptoms for finding in symptom(patient)]
     return sorted(found, key=lambda finding: finding.severity != "error")
 
 
 def _nan(patient: Patient) -> Iterator[Finding]:
-    given = [path for path in patient.broken if not path.startswith(_MADE)]
+    given = _given(patient)
     if given:
         kernels = patient.remedies.of(given)
         cause = "numbers that are not finite come in with the parameters or the inputs"
@@ -99,7 +97,9 @@ def _nan(patient: Patient) -> Iterator[Finding]:
         yield _broken(where, cause, remedy)
 
 
-_MADE = ("outputs", "loss")
+def _given(patient: Patient) -> list[str]:
+    """Parameters and inputs that are not finite."""
+    return [path for path in patient.broken if not path.startswith(("outputs", "loss"))]
 
 
 def _broken(where: Sequence[str], cause: str, remedy: str) -> Finding:
@@ -270,7 +270,7 @@ def _attention(patient: Patient) -> Iterator[Finding]:
     uniform = [r for r in soft if r.missing is not None and r.missing < thresholds.UNIFORM]
     hot = [r for r in soft if (r.entropy or 0.0) < thresholds.ONE_HOT]
     # A zero query or key attends evenly on purpose, and learns at once.
-    if uniform and not any(patient.remedies.roles.get(path) in _ASKING for path in patient.zeros):
+    if uniform and not any(patient.remedies.roles.get(path) in ASKING for path in patient.zeros):
         yield _finding(
             patient,
             "attention-collapse",
