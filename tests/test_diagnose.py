@@ -283,7 +283,8 @@ def test_thresholds_leave_room_for_chance() -> None:
             h = np.maximum(walks.standard_normal((16, 16)) @ h * (2 / 16) ** 0.5, 0)
         logs.append(np.log(np.linalg.norm(h)))
     # Five standard errors of a standard deviation, of 200, about that of the theorem.
-    assert_allclose(np.std(logs), (5 * 20 / 16) ** 0.5 / 2, rtol=5 / np.sqrt(2 * 200))
+    room = np.log(thresholds.ratio([16] * 20) / thresholds.RATIO) / thresholds.SIGMAS
+    assert_allclose(np.std(logs), room, rtol=5 / np.sqrt(2 * 200))
 
 
 def test_the_page_needs_nothing_and_escapes_all(relu: Examination, tmp_path: Path) -> None:

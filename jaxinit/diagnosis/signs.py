@@ -255,7 +255,7 @@ def _reading(
 def _entropy(missing: Numbers | None, most: Numbers | None) -> float | None:
     if missing is None or most is None or not most.sum() > 0:
         return None
-    return float(1 - missing.sum() / most.sum())
+    return 1 - float(missing.sum()) / float(most.sum())
 
 
 def _twins(outputs: Numbers | None, cotangents: Numbers | None) -> float | None:
