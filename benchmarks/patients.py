@@ -94,7 +94,7 @@ class ResNet(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A causal language model, normalized before or after each branch."""
+    """A causal language model, normalized before each branch, or after each and the embedding."""
 
     width: int
     depth: int
@@ -106,6 +106,7 @@ class Transformer(nn.Module):
         """Logits of the next token."""
         x = nn.Embed(VOCABULARY, self.width, embedding_init=self.law)(tokens)
         x = x + self.param("positions", self.law, (tokens.shape[1], self.width))
+        x = x if self.before else nn.LayerNorm()(x)
         mask = nn.make_causal_mask(tokens)
         for _ in range(self.depth):
             x = self._added(
@@ -172,14 +173,14 @@ def networks() -> Iterator[Network]:
 
     acts: tuple[tuple[str, Any, Any], ...] = (
         ("relu", nn.relu, _HE),
-        ("tanh", jnp.tanh, jaxinit.orthogonal()),
+        ("tanh", jnp.tanh, jaxinit.glorot_normal()),
         ("gelu", nn.gelu, jaxinit.for_activation("gelu")),
         ("selu", nn.selu, _LECUN),
         ("silu", nn.silu, jaxinit.for_activation("silu")),
     )
     for name, act, init in acts:
-        # Of gelu and silu the scale that keeps a signal is no stable one: they grow with depth.
-        deep = 8 if name in ("gelu", "silu") else 16
+        # A signal of gelu or silu that is larger than 1 grows, as its length map is steep there.
+        deep = 4 if name in ("gelu", "silu") else 16
         for width, depth in ((16, 2), (32, 6), (64, deep), (256, 4)):
             mlp = MLP(width, depth, act, init)
             yield _linen("MLP", f"{name} {width}x{depth}", mlp, vectors, classes)

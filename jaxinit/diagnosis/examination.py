@@ -54,6 +54,7 @@ def diagnose(
             the loss is no real scalar, labels do not fit the outputs, or learning_rate is not
             positive or has no loss to go with.
 
+    >>> import jax.numpy as jnp
     >>> weights = {"hidden": jnp.full((3, 8), 0.5), "out": jnp.ones((8, 2))}
     >>> def fn(p, x):
     ...     return jnp.tanh(x @ p["hidden"]) @ p["out"]
@@ -156,7 +157,7 @@ def _check(params: Any, inputs: Sequence[Any], learning_rate: Any) -> None:
             f"learning_rate={learning_rate!r} is a {type(learning_rate).__name__}: pass a number, "
             "that of a schedule's first step"
         )
-    if not 0 < learning_rate < math.inf:
+    if not 0 < float(learning_rate) < math.inf:
         raise ValueError(f"learning_rate={learning_rate!r} must be positive and finite")
 
 

@@ -10,6 +10,9 @@ from jaxinit.advice.roles import Role, Use, roles
 from jaxinit.capture.tracing import Trace
 from jaxinit.diagnosis.signs import Reading
 
+# Of what makes the logits of attention.
+ASKING = frozenset({"attention query", "attention key", "packed attention"})
+
 
 class Remedies:
     """Initializers by path, worked out when they are first asked for.
@@ -63,10 +66,17 @@ class Remedies:
         return "\n".join(f'("{row.path}", {row.initializer!r}),' for row in rows)
 
     def _before(self, position: int) -> list[str]:
-        """Leaves of the nearest kernel that is not after a reading."""
-        for reading in reversed(self.readings[: position + 1]):
-            site = reading.site
-            if site.kernels:
-                biases = [] if site.bias is None else [site.bias]
-                return [*(kernel.path for kernel in site.kernels), *biases]
-        return []
+        """Leaves that make up the input of a reading: of attention those of queries and keys."""
+        attends = self.readings[position].site.kind == "softmax"
+        found: list[str] = []
+        for i in range(position, -1, -1):
+            site = self.readings[i].site
+            if attends and i < position and site.kind == "softmax":
+                break
+            paths = [kernel.path for kernel in site.kernels]
+            if not paths or (attends and not ASKING & {self.roles.get(path) for path in paths}):
+                continue
+            found += [*paths, *([] if site.bias is None else [site.bias])]
+            if not attends:
+                break
+        return found

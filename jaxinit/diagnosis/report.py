@@ -27,8 +27,8 @@ Symptom: TypeAlias = Literal[
     "nan",
 ]
 Severity: TypeAlias = Literal["warning", "error"]
-# As many paths as a line of text has room for.
-_SHOWN = 3
+# As many paths as a line of text has room for, and as many lines as a remedy.
+_SHOWN, _LINES = 3, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,9 @@ class Finding:
 
     def __str__(self) -> str:
         numbers = ", ".join(f"{name} {cell(float(x))}" for name, x in self.evidence.items())
-        remedy = self.remedy.replace("\n", "\n    ")
+        lines = self.remedy.split("\n")
+        more = [f"and {len(lines) - _LINES} more"] if len(lines) > _LINES else []
+        remedy = "\n    ".join([*lines[:_LINES], *more])
         return (
             f"{self.symptom} ({self.severity})\n  where: {shown(self.where)}\n"
             f"  evidence: {numbers}\n  cause: {self.cause}\n  remedy: {remedy}"

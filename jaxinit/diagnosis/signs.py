@@ -80,7 +80,7 @@ def _shape(activation: Activation) -> Shape:
     with jax.ensure_compile_time_eval():
         values = np.asarray(jax.jit(activation.fn)(jnp.asarray(_GRID, jnp.float32)))
     y = values.astype(np.float64)
-    steps = np.diff(y) / np.diff(_GRID)
+    steps: Numbers = np.diff(y) / np.diff(_GRID)
     steep = np.flatnonzero(~(np.abs(steps) < thresholds.SLOPE))
     rectifies = bool(not y[:100].any()) != bool(not y[-100:].any())
     # A step has no slope to measure: whoever trains through it has a rule of their own.
@@ -255,7 +255,7 @@ def _reading(
 def _entropy(missing: Numbers | None, most: Numbers | None) -> float | None:
     if missing is None or most is None or not most.sum() > 0:
         return None
-    return float(1 - missing.sum() / most.sum())
+    return 1 - float(missing.sum()) / float(most.sum())
 
 
 def _twins(outputs: Numbers | None, cotangents: Numbers | None) -> float | None:
@@ -283,7 +283,7 @@ def cosine(gram: Numbers) -> float | None:
     if n < 2 or not np.isfinite(gram).all():
         return None
     unit = gram[np.ix_(alive, alive)] / np.outer(norms[alive], norms[alive])
-    return float((unit.sum() - n) / (n * n - n))
+    return (float(unit.sum()) - n) / (n * n - n)
 
 
 def trend(norms: Iterable[float]) -> float | None:

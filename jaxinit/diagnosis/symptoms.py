@@ -3,14 +3,17 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from jaxinit.capture.sites import Side
 from jaxinit.diagnosis import thresholds
-from jaxinit.diagnosis.remedies import Remedies
+from jaxinit.diagnosis.remedies import ASKING, Remedies
 from jaxinit.diagnosis.report import Finding, Severity, Symptom
 from jaxinit.diagnosis.signs import Reading, trend
+
+# What vanishes and what explodes.
+Ways: TypeAlias = tuple[Symptom, Symptom]
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,6 @@ class Patient:
         return ends or self.hidden
 
 
-_ASKING = ("attention query", "attention key", "packed attention")
-
-
 def findings(patient: Patient) -> list[Finding]:
     """All of a network, the worst first.
 
@@ -70,13 +70,14 @@ def findings(patient: Patient) -> list[Finding]:
         patient: the network.
     """
     found = list(_nan(patient))
-    if not found:
-        found = [finding for symptom in _SYMPTOMS for finding in symptom(patient)]
+    # What is not finite says nothing of the rest, but how it came to be.
+    symptoms = _SYMPTOMS if not found else () if _given(patient) else (_activations, _gradients)
+    found += [finding for symptom in symptoms for finding in symptom(patient)]
     return sorted(found, key=lambda finding: finding.severity != "error")
 
 
 def _nan(patient: Patient) -> Iterator[Finding]:
-    given = [path for path in patient.broken if not path.startswith(_MADE)]
+    given = _given(patient)
     if given:
         kernels = patient.remedies.of(given)
         cause = "numbers that are not finite come in with the parameters or the inputs"
@@ -96,7 +97,9 @@ def _nan(patient: Patient) -> Iterator[Finding]:
         yield _broken(where, cause, remedy)
 
 
-_MADE = ("outputs", "loss")
+def _given(patient: Patient) -> list[str]:
+    """Parameters and inputs that are not finite."""
+    return [path for path in patient.broken if not path.startswith(("outputs", "loss"))]
 
 
 def _broken(where: Sequence[str], cause: str, remedy: str) -> Finding:
@@ -139,39 +142,47 @@ def _activations(patient: Patient) -> Iterator[Finding]:
             "the input of this layer is 0, and with it all that follows is the same for all inputs",
         )
         return
-    yield from _trends(patient, "activations", "input", chain, list(range(len(chain))))
+    names: Ways = ("vanishing-activations", "exploding-activations")
+    yield from _trend(patient, names, chain, sizes, "forward")
 
 
 def _gradients(patient: Patient) -> Iterator[Finding]:
-    chain = patient.trunk
-    yield from _trends(patient, "gradients", "cotangent", chain, list(range(len(chain)))[::-1])
-    yield from _through_time(patient)
+    names: Ways = ("vanishing-gradients", "exploding-gradients")
+    chain = patient.trunk[::-1]
+    # Norms, as a mean over more positions divides a gradient among them.
+    yield from _trend(patient, names, chain, [r.norm("cotangent") for r in chain], "backward")
+    ratios = [(r, x) for r in patient.hidden if (x := _of_steps(r)) is not None]
+    lost = [(r, x) for r, x in ratios if x < thresholds.ROUNDED]
+    grown = [(r, x) for r, x in ratios if x > _most(r)]
+    severities: tuple[Severity, Severity] = ("warning", "error")
+    told = zip(names, severities, (lost, grown), (_LOST, _GROWN), strict=True)
+    for name, severity, ill, cause in told:
+        if ill:
+            worst = max((x for _, x in ill), key=lambda x: abs(math.log(x)))
+            evidence = {"ratio first step to last": worst}
+            yield _finding(patient, name, severity, [r for r, _ in ill], evidence, cause)
 
 
-def _trends(
-    patient: Patient, of: str, side: Side, chain: Sequence[Reading], order: Sequence[int]
+def _trend(
+    patient: Patient,
+    names: Ways,
+    chain: Sequence[Reading],
+    sizes: Sequence[float],
+    way: str,
 ) -> Iterator[Finding]:
-    """Of a signal in the order in which it runs."""
-    sizes = [(chain[i].rms(side) or 0.0) if side == "input" else chain[i].norm(side) for i in order]
+    """Of a signal whose sizes are given in the order in which it runs."""
     total = trend(sizes)
     most = thresholds.ratio(r.units for r in chain)
     if total is None or 1 / most <= total <= most:
         return
-    kept = [(chain[i], x) for i, x in zip(order, sizes, strict=True) if x > 0]
-    start = kept[0][1]
     grows = total > 1
+    kept = [(r, x) for r, x in zip(chain, sizes, strict=True) if x > 0]
+    start = kept[0][1]
     past = [r for r, x in kept if (x > start * most if grows else x * most < start)]
-    factor = total ** (1 / max(len(sizes) - 1, 1))
-    way = "backward" if side == "cotangent" else "forward"
-    symptoms: dict[tuple[str, bool], Symptom] = {
-        ("activations", False): "vanishing-activations",
-        ("activations", True): "exploding-activations",
-        ("gradients", False): "vanishing-gradients",
-        ("gradients", True): "exploding-gradients",
-    }
+    factor = total ** (1 / (len(sizes) - 1))
     yield _finding(
         patient,
-        symptoms[of, grows],
+        names[grows],
         "error",
         past or [kept[-1][0]],
         {"ratio last to first": total, "factor per layer": factor, "allowed ratio": most},
@@ -180,39 +191,15 @@ def _trends(
     )
 
 
-def _through_time(patient: Patient) -> Iterator[Finding]:
-    """Of kernels that the steps of a recurrence share."""
-    ratios = {r.path: (r, _of_steps(r)) for r in patient.hidden}
-    for symptom, severity, told in (_LOST, _GROWN):
-        fits = _is_lost if symptom == "vanishing-gradients" else _is_grown
-        ill = [(r, x) for r, x in ratios.values() if x is not None and fits(r, x)]
-        if ill:
-            worst = max((x for _, x in ill), key=lambda x: abs(math.log(x)))
-            yield _finding(
-                patient,
-                symptom,
-                severity,
-                [r for r, _ in ill],
-                {"ratio first step to last": worst},
-                f"going back through the recurrence the gradient {told}",
-            )
-
-
-_LOST: tuple[Symptom, Severity, str] = (
-    "vanishing-gradients",
-    "warning",
-    "falls under what a float resolves of the last step's, to which it is added: the recurrent "
-    "weights are too small",
+_LOST = (
+    "going back through the recurrence the gradient falls under what a float resolves of the last "
+    "step's, to which it is added: the recurrent weights are too small"
 )
-_GROWN: tuple[Symptom, Severity, str] = (
-    "exploding-gradients",
-    "error",
-    "grows: the recurrent weights are too large",
-)
+_GROWN = "going back through the recurrence the gradient grows: the recurrent weights are too large"
 
 
 def _of_steps(reading: Reading) -> float | None:
-    """The gradient at the first step over that at the last, or the largest."""
+    """Of a kernel that steps share, the gradient at the first over the largest or the last."""
     squares = reading.squares.get("cotangent", np.zeros(0))
     given = reading.squares.get("input", np.ones(1))
     if given[-1] == 0 < given[0]:  # the first state is 0: it runs from the last step
@@ -224,14 +211,10 @@ def _of_steps(reading: Reading) -> float | None:
     return first / (last if first > last else most)
 
 
-def _is_lost(reading: Reading, ratio: float) -> bool:
-    return ratio < thresholds.ROUNDED
-
-
-def _is_grown(reading: Reading, ratio: float) -> bool:
-    # A loss at every step adds as many gradients by the first.
+def _most(reading: Reading) -> float:
+    """A loss at every step adds as many gradients by the first."""
     steps = len(reading.squares["cotangent"])
-    return ratio > thresholds.ratio([reading.units]) * math.sqrt(steps)
+    return thresholds.ratio([reading.units]) * math.sqrt(steps)
 
 
 def _dead(patient: Patient) -> Iterator[Finding]:
@@ -266,17 +249,17 @@ def _saturated(patient: Patient) -> Iterator[Finding]:
 def _rank_collapse(patient: Patient) -> Iterator[Finding]:
     chain = [r for r in patient.kernels if r.cosine is not None]
     apart = [1 - (r.cosine or 0.0) for r in chain]
-    if len(chain) < 2 or apart[-1] >= thresholds.PARALLEL:
+    least = thresholds.parallel(r.units for r in chain)
+    # What is parallel from the start, as by a position added to all, is so by the data.
+    if len(chain) < 2 or apart[-1] >= least or apart[0] <= max(apart[-1], 0) * thresholds.GROWN:
         return
-    if apart[0] <= apart[-1] * thresholds.RATIO**0.5:
-        return
-    last = max((i for i, x in enumerate(apart) if x >= thresholds.PARALLEL), default=-1)
+    last = max((i for i, x in enumerate(apart) if x >= least), default=-1)
     yield _finding(
         patient,
         "rank-collapse",
         "error",
         chain[last + 1 :],
-        {"cosine first": 1 - apart[0], "1 - cosine last": apart[-1]},
+        {"cosine first": 1 - apart[0], "1 - cosine last": apart[-1], "allowed": least},
         "layer by layer the outputs for different examples become parallel: the weights are too "
         "small beside the biases or the mean of the activation, or all alike",
     )
@@ -287,7 +270,7 @@ def _attention(patient: Patient) -> Iterator[Finding]:
     uniform = [r for r in soft if r.missing is not None and r.missing < thresholds.UNIFORM]
     hot = [r for r in soft if (r.entropy or 0.0) < thresholds.ONE_HOT]
     # A zero query or key attends evenly on purpose, and learns at once.
-    if uniform and not any(patient.remedies.roles.get(path) in _ASKING for path in patient.zeros):
+    if uniform and not any(patient.remedies.roles.get(path) in ASKING for path in patient.zeros):
         yield _finding(
             patient,
             "attention-collapse",

@@ -20,6 +20,12 @@ ROUNDED = 2.0**-23
 # of chaos has 1 - c = (3π / √2 l)² after l layers: this is reached after two hundred.
 PARALLEL = 1e-3
 
+# An order of magnitude more parallel at the last layer than at the first has grown with depth.
+GROWN = 10.0
+
+# What a cosine computed in float32 tells apart from 1, with a few bits lost to the sum.
+RESOLVED = 2.0**-20
+
 # On an input that is given, a unit of symmetric weights and no bias is negative with probability
 # 1/2: on a batch, of whatever correlation, no more than half are dead, but for chance.
 DEAD = 0.5
@@ -71,4 +77,21 @@ def ratio(widths: Iterable[int]) -> float:
         Hanin, Nica, "Products of Many Large Random Matrices and Gradients in Deep Neural
         Networks", 2018, arXiv:1812.05994, theorem 1.
     """
-    return RATIO * math.exp(SIGMAS * math.sqrt(sum(5 / max(n, 1) for n in widths)) / 2)
+    return RATIO * math.exp(SIGMAS * _walk(widths) / 2)
+
+
+def parallel(widths: Iterable[int]) -> float:
+    """The smallest 1 - c that is healthy, of layers of some widths between.
+
+    The difference of two signals walks at random as a signal does, and 1 - c is the square of its
+    length over theirs.
+
+    Args:
+        widths: of the layers.
+    """
+    return max(PARALLEL * math.exp(-SIGMAS * _walk(widths)), RESOLVED)
+
+
+def _walk(widths: Iterable[int]) -> float:
+    """The standard deviation of the logarithm of a squared length after layers of some widths."""
+    return math.sqrt(sum(5 / max(n, 1) for n in widths))
