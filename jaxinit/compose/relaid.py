@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend import core
 
 _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 # fmt: off
@@ -55,6 +54,8 @@ class _Layout:
 
     def run(self, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
         """The results of a jaxpr, from constants as they are and inputs as they are held."""
+        from jax.extend import core  # loaded on use: it is slow to import
+
         held: dict[Any, Any] = dict(zip(jaxpr.invars, inputs, strict=True))
         held.update(self._hold(jaxpr.constvars, constants))
 

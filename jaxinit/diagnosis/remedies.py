@@ -6,9 +6,11 @@ from typing import Any
 
 from jaxinit.advice.laws import choose
 from jaxinit.advice.recommendation import Recommendation, Row
-from jaxinit.advice.roles import Role, Use, roles
+from jaxinit.advice.roles import roles
+from jaxinit.advice.uses import Role, Use
 from jaxinit.capture.tracing import Trace
 from jaxinit.diagnosis.signs import Reading
+from jaxinit.paths import leaves
 
 # Of what makes the logits of attention.
 ASKING = frozenset({"attention query", "attention key", "packed attention"})
@@ -47,7 +49,9 @@ class Remedies:
 
     def rules(self) -> str:
         """Python of the rules for all parameters."""
-        return Recommendation(tuple(self.rows.values())).code()
+        kept = (leaf.path for leaf in leaves(self.params) if leaf.is_array)
+        others = tuple(path for path in kept if path not in self.rows)
+        return Recommendation(tuple(self.rows.values()), others).code()
 
     def of(self, places: Sequence[str]) -> str:
         """Pairs of a path and an initializer, a line each, as `Rules` takes them.
