@@ -224,6 +224,14 @@ def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype
 
 
+def function_of(arguments: str, name: str, value: Any) -> None:
+    """Refuse what is no function of some arguments, as they are written."""
+    if not callable(value):
+        raise TypeError(
+            f"{name}={value!r} is a {type(value).__name__}: pass a function of {arguments}"
+        )
+
+
 def check_key(key: Any) -> Any:
     """One JAX key, typed or legacy.
 

@@ -319,6 +319,8 @@ def test_bad_input_is_told() -> None:
         )
     with pytest.raises(ValueError, match="not a real scalar"):
         diagnose(apply, params, X, labels=Y, loss=lambda out, y: out)
+    with pytest.raises(TypeError, match="apply_fn=3 is a int: pass a function of"):
+        diagnose(3, params, X)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="loss=3 is a int"):
         diagnose(apply, params, X, loss=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="has no loss to go with"):

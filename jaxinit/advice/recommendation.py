@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from jaxinit._checks import function_of
 from jaxinit._initializer import Bound
 from jaxinit.advice.globs import grouped
 from jaxinit.advice.laws import Choice, choose
@@ -153,11 +154,7 @@ def recommend(apply_fn: Callable[..., Any], params: Any, *inputs: Any) -> Recomm
         Touvron et al., "Going deeper with Image Transformers", 2021, arXiv:2103.17239; Bachlechner
         et al., "ReZero is All You Need", 2020, arXiv:2003.04887.
     """
-    if not callable(apply_fn):
-        raise TypeError(
-            f"apply_fn={apply_fn!r} is a {type(apply_fn).__name__}: pass a function of "
-            "(params, *inputs), such as model.apply"
-        )
+    function_of("(params, *inputs), such as model.apply", "apply_fn", apply_fn)
     _check(params)
     traced = trace(_fixed(apply_fn), jax.tree.map(_fix, params), *inputs)
     uses = roles(traced, params)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxinit._checks import function_of
 from jaxinit.capture.instrument import Instrument, Replacement
 from jaxinit.capture.observers import statistics
 from jaxinit.capture.plan import Plan, plan
@@ -62,8 +63,7 @@ def trace(fn: Callable[..., Any], params: Any, *inputs: Any) -> "Trace":
     tanh activation tanh
     out matmul identity
     """
-    if not callable(fn):
-        raise TypeError(f"fn={fn!r} is a {type(fn).__name__}: pass a function of (params, *inputs)")
+    function_of("(params, *inputs)", "fn", fn)
     return Trace(fn, params, inputs)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxinit._checks import wide
+from jaxinit._checks import function_of, wide
 from jaxinit.paths import leaves
 
 
@@ -74,9 +74,7 @@ def check(apply_fn: Any, params: Any, batch: Any) -> Parameters:
         TypeError: if apply_fn is no function, or the batch holds no array.
         ValueError: if params or the batch hold a NaN or an infinity: naming its path.
     """
-    if not callable(apply_fn):
-        kind = type(apply_fn).__name__
-        raise TypeError(f"apply_fn={apply_fn!r} is a {kind}: pass a function of (params, batch)")
+    function_of("(params, batch)", "apply_fn", apply_fn)
     found = Parameters(params)
     data = [leaf for leaf in leaves(batch) if leaf.is_array]
     if not data:

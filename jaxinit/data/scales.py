@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxinit._checks import function_of
 from jaxinit.capture import Trace
 from jaxinit.data.parameters import Parameters, concrete, multiplied
 
@@ -61,9 +62,7 @@ def check_loss(
         TypeError: if loss is no function.
         ValueError: if it gives no real scalar, or has no derivative.
     """
-    if not callable(loss):
-        raise TypeError(f"loss={loss!r} is a {type(loss).__name__}: pass a function of (outputs, "
-                        "batch)")  # fmt: skip
+    function_of("(outputs, batch)", "loss", loss)
     value = value_of(apply_fn, loss, parameters)
     found = jax.eval_shape(value, parameters.arrays, batch)
     dtype, shape = getattr(found, "dtype", None), getattr(found, "shape", None)

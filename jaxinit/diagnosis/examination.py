@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from jaxinit._checks import function_of
 from jaxinit.capture.tracing import Trace, trace
 from jaxinit.diagnosis.objective import Objective
 from jaxinit.diagnosis.programs import Programs
@@ -90,6 +91,7 @@ class Examination:
         labels: Any = None,
         loss: Callable[[Any, Any], Any] | None = None,
     ) -> None:
+        function_of("(params, *inputs), such as model.apply", "apply_fn", apply_fn)
         self.objective = Objective(labels, loss)
         self.traced = trace(apply_fn, params, *inputs)
         if not any(site.kernels for site in self.traced.sites):

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxinit._checks import function_of
+
 # Labels tell how frequent classes are if there are so many for each.
 PER_CLASS = 10
 
@@ -25,10 +27,8 @@ class Objective:
     """
 
     def __init__(self, labels: Any, loss: Callable[[Any, Any], Any] | None) -> None:
-        if loss is not None and not callable(loss):
-            raise TypeError(
-                f"loss={loss!r} is a {type(loss).__name__}: pass a function of (outputs, labels)"
-            )
+        if loss is not None:
+            function_of("(outputs, labels)", "loss", loss)
         self.loss = loss
         self.classes = loss is None and labels is not None
         self.check(labels)
