@@ -1,5 +1,7 @@
 """The inverse error function, written so that it fuses with the hash that feeds it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,6 +56,8 @@ _LOG = (
     (2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
 )
 _LOG2_LOW, _LOG2_HIGH = -2.12194440e-4, 0.693359375
+# Where |u| is less, w < 5.
+MIDDLE = 0.9966
 _SQRT_HALF_BITS = np.int32(0x3F3504F3)
 _MANTISSA = np.int32(0x7FFFFF)
 
@@ -98,9 +102,9 @@ def _log1p_near_zero(x: Array) -> Array:
     return lax.add(x, lax.sub(cubic, lax.mul(_f32(0.5), x2)))
 
 
-@jax.custom_jvp
-def erf_inv(u: Array) -> Array:
-    """The x with erf(x) = u, for u strictly inside (-1, 1).
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def erf_inv(u: Array, middle: bool = False) -> Array:
+    """The x with erf(x) = u, for u strictly inside (-1, 1), or in ±`MIDDLE` if so said.
 
     In float32 the operations and their order are those of XLA on CPU, and so are the bits, for
     every u that a 23-bit uniform can take; what a general argument needs (NaN, ±1, subnormals) is
@@ -116,13 +120,17 @@ def erf_inv(u: Array) -> Array:
     near = lax.neg(_log1p_near_zero(x))
     w = lax.select(lax.gt(x, _f32(1 - np.sqrt(2))), near, far)
     central = _polynomial(lax.sub(w, _f32(2.5)), _CENTRAL)
+    if middle:
+        return lax.mul(central, u)
     # Not of w, for which it need not wait.
     tail = _polynomial(lax.sub(lax.sqrt(far), _f32(3)), _TAIL)
     return lax.mul(lax.select(lax.lt(w, _f32(5)), central, tail), u)
 
 
 @erf_inv.defjvp
-def _erf_inv_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+def _erf_inv_jvp(
+    middle: bool, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
     (u,), (du,) = primals, tangents
-    x = erf_inv(u)
+    x = erf_inv(u, middle)
     return x, jnp.asarray(np.sqrt(np.pi) / 2, u.dtype) * jnp.exp(x * x) * du

@@ -188,7 +188,8 @@ def truncated_normal(
         )
     if corrected:
         stddev = stddev / _truncated_std(lower, upper)
-    return sample(random.truncated_normal, stddev, *limits)
+    usual = isinstance(lower, int | float) and (lower, upper) == (-2, 2)
+    return sample(random.truncated_normal, stddev, *(() if usual else limits))
 
 
 def _truncated_std(lower: ArrayLike, upper: ArrayLike) -> Any:

@@ -129,8 +129,7 @@ def uniform(
     Returns:
         An array equal to that of `jax.random.uniform`.
 
-    >>> import jax
-    >>> import jaxinit
+    >>> import jax, jaxinit
     >>> print(f"{jaxinit.random.uniform(jax.random.key(0), (1000,)).mean():.1f}")
     0.5
     """
@@ -231,7 +230,8 @@ def truncated_normal(
     True
     """
     erf_low, erf_high, lowest, highest = bounds or truncation(-2, 2, dtype)
-    z = np.asarray(np.sqrt(2), dtype) * erf_inv(uniform(key, shape, dtype, erf_low, erf_high))
+    u = uniform(key, shape, dtype, erf_low, erf_high)
+    z = np.asarray(np.sqrt(2), dtype) * erf_inv(u, middle=not bounds)
     return jnp.clip(z, lowest, highest) * scalar(stddev, dtype)
 
 

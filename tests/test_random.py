@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import jaxinit
 from jaxinit import random
-from jaxinit._erfinv import erf_inv
+from jaxinit._erfinv import MIDDLE, erf_inv
 
 KEY = jax.random.key(42)
 SHAPES = [(), (1,), (7,), (3, 5), (2, 3, 4), (33, 65), (0, 3), (1025,)]
@@ -126,6 +126,15 @@ def test_erf_inv_is_that_of_xla_for_every_uniform() -> None:
     numerators = jnp.arange(2**23, dtype=jnp.int32)
     u = numerators.astype(jnp.float32) * np.float32(2**-22) + np.float32(2**-24 - 1)
     chex.assert_trees_all_equal(jax.jit(erf_inv)(u), jax.jit(jax.lax.erf_inv)(u))
+
+
+def test_the_middle_of_erf_inv_is_that_of_the_whole() -> None:
+    """Between the bounds of every usual truncation, and as far as it is said to go."""
+    u = jnp.linspace(-MIDDLE, MIDDLE, 2**20 + 1)
+    middle = jax.jit(lambda u: erf_inv(u, middle=True))
+    chex.assert_trees_all_equal(middle(u), jax.jit(erf_inv)(u))
+    further = jnp.float32(MIDDLE + 1e-4)
+    assert middle(further) != jax.jit(erf_inv)(further)
 
 
 def test_erf_inv_inverts_erf_and_its_slope_is_right() -> None:
