@@ -104,7 +104,7 @@ def test_an_elementwise_law_is_one_kernel_without_temporaries(case: Case) -> Non
         assert len(re.findall(rf"= \w+\[{whole}\]\S* fusion\(", entry)) == 1
 
 
-@pytest.mark.parametrize("case", ELEMENTWISE[::4], ids=str)
+@pytest.mark.parametrize("case", [c for c in ELEMENTWISE if len(c.shape) > 1][::4], ids=str)
 def test_each_device_computes_its_own_shard(case: Case) -> None:
     shape = (*case.shape[:-2], 512, 512)[-len(case.shape) :]
     lead = (None,) * (len(shape) - 2)
