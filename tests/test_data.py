@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import jaxinit
 from jaxinit import capture, data
+from jaxinit.data.parameters import multiplied
 from jaxinit.paths import leaves
 
 KEY = jax.random.key(0)
@@ -376,6 +377,16 @@ def test_lsuv_compiles_with_what_is_around_it() -> None:
 
 
 W = normals(16, 16)
+
+
+def test_narrow_weights_are_multiplied_wide_and_cast_once() -> None:
+    kernel = normals(64, 64).astype(jnp.bfloat16)
+    factor = np.float32(1 / 3)
+    found = multiplied({"w": kernel}, {"w": factor})["w"]
+    wide = np.asarray(kernel, np.float32) * factor
+    assert_array_equal(found, wide.astype(kernel.dtype))
+
+
 BAD: list[tuple[str, Callable[[], Any]]] = [
     (r"params/1 has entries that are NaN", lambda: data.lsuv(deep, [W, W * jnp.nan], X, KEY)),
     (r"batch has entries that are NaN", lambda: data.weight_norm(deep, [W], X * jnp.inf)),

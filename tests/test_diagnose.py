@@ -269,6 +269,10 @@ def test_scanned_layers_are_rows_and_steps_in_time_are_not() -> None:
     lost = by_symptom(examine(one | {"w": 0.05 * one["w"]}, series))["vanishing-gradients"]
     assert lost.where == ("w", "in")
     assert lost.evidence["ratio first step to last"] < thresholds.ROUNDED
+    # So small a signal that tanh is linear: each step back multiplies the gradient by 4.
+    grown = by_symptom(examine(one | {"w": 4 * one["w"]}, 1e-9 * series))["exploding-gradients"]
+    assert grown.where == ("w", "in")
+    assert_allclose(grown.evidence["ratio first step to last"], 4**11, rtol=0.01)
 
 
 def test_thresholds_leave_room_for_chance() -> None:

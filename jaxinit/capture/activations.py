@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxinit._entrywise import ENTRYWISE
 from jaxinit.capture.program import Slot, Step
 from jaxinit.capture.sites import Activation
 
@@ -19,16 +20,7 @@ CASTS = frozenset(
 )
 # They change the shape alone, of constants and of reductions that go back to the whole.
 SHAPING = frozenset({"broadcast_in_dim", "reshape", "squeeze", "expand_dims"})
-ELEMENTWISE = CASTS | frozenset(
-    {
-        *_LINEAR,
-        *("abs", "acos", "acosh", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil"),
-        *("clamp", "cos", "cosh", "digamma", "eq", "erf", "erf_inv", "erfc", "exp", "exp2"),
-        *("expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p"),
-        *("logistic", "lt", "max", "min", "ne", "nextafter", "not", "or", "pow", "rem", "round"),
-        *("rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "xor"),
-    }
-)
+ELEMENTWISE = CASTS | ENTRYWISE
 
 
 class Expression:

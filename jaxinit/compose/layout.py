@@ -13,7 +13,6 @@ from jaxinit._draw import Draw, Spec, derive
 from jaxinit._initializer import Init, initializer, part, split
 from jaxinit.axes import normalize, positions
 from jaxinit.compose.joining import cut, divided, draws, joined, repeated, turned
-from jaxinit.compose.relaid import relaid
 
 
 def _integers(name: str, value: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -330,4 +329,8 @@ def reshaped(spec: Spec, init: Init, to: Annotated[Sequence[int], _integers]) ->
 def _reshaped(
     key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], v: Any, *, sharded: bool
 ) -> Array:
-    return relaid(lambda: v(key), shape) if sharded else v(key).reshape(shape)
+    if not sharded:
+        return v(key).reshape(shape)
+    from jaxinit.compose.relaid import relaid  # loaded on use: it takes jax.extend
+
+    return relaid(lambda: v(key), shape)

@@ -7,18 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.extend import core
+
+from jaxinit._entrywise import BITWISE, ENTRYWISE
 
 _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
-# fmt: off
-_BY_ENTRY = {
-    "abs", "add", "and", "atan2", "bitcast_convert_type", "ceil", "clamp", "complex",
-    "convert_element_type", "cos", "div", "eq", "erf", "erf_inv", "exp", "exp2", "expm1", "floor",
-    "ge", "gt", "imag", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p", "logistic",
-    "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "optimization_barrier", "or",
-    "pow", "real", "rem", "round", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic",
-    "shift_right_logical", "sign", "sin", "sqrt", "square", "sub", "tan", "tanh", "xor",
-}
-# fmt: on
+_BY_ENTRY = ENTRYWISE | BITWISE
 _WORD = 1 << 32
 
 
@@ -54,8 +48,6 @@ class _Layout:
 
     def run(self, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
         """The results of a jaxpr, from constants as they are and inputs as they are held."""
-        from jax.extend import core  # loaded on use: it is slow to import
-
         held: dict[Any, Any] = dict(zip(jaxpr.invars, inputs, strict=True))
         held.update(self._hold(jaxpr.constvars, constants))
 

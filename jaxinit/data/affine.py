@@ -82,9 +82,16 @@ def of_layers(trace: Trace) -> Iterator[Target]:
         output = step.outputs[0]
         shape = output.shape
         site = Site(
-            name, "activation", step.scope, shape, output.aval.dtype, shape, positions, None,
+            name,
+            "activation",
+            step.scope,
+            shape,
+            output.aval.dtype,
+            shape,
+            positions,
+            None,
             steps=steps,
-        )  # fmt: skip
+        )
         inputs = pair.data if before else data
         place = Place(site, inputs, output, None)
         yield Target(
@@ -148,8 +155,13 @@ def _within(
             at = [_position(facts[v].labels, (leaves[kernel.path], axis)) for axis in own]
             axes = [_axis(facts[g].labels, i, one[0].leaf) for i in at]
             if None not in axes:
-                return _use(analysis, facts[g], tuple(a for a in axes if a is not None), site.steps,
-                            site.name), form  # fmt: skip
+                return _use(
+                    analysis,
+                    facts[g],
+                    tuple(a for a in axes if a is not None),
+                    site.steps,
+                    site.name,
+                ), form
     return plain, "linear"
 
 

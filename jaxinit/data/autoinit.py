@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinit._checks import finite, positive, whole
-from jaxinit.capture import trace
-from jaxinit.data.calibration import Calibration, check_variances, unit_variance
-from jaxinit.data.moments import Known, Signal, Unknown
-from jaxinit.data.parameters import check, concrete, multiplied
+from jaxinit.data.calibration import Calibration, calibrated, check_variances, unit_variance
+from jaxinit.data.moments import Known, Signal, State, Unknown
+from jaxinit.data.parameters import concrete, multiplied, opened
 from jaxinit.data.propagation import Propagation
 from jaxinit.data.uses import Uses, kernels, layers
 from jaxinit.paths import Pattern
@@ -78,13 +77,12 @@ def autoinit(
     positive("variance", variance)
     positive("tolerance", tolerance)
     whole("trials", trials)
-    parameters = check(apply_fn, params, batch)
-    if not concrete(parameters.arrays):
+    if not concrete(params):
         raise TypeError(
             "params are traced, and autoinit integrates moments before anything runs: call it "
             "outside of jit"
         )
-    traced = trace(apply_fn, params, batch)
+    parameters, traced = opened(apply_fn, params, batch)
     sites, left = layers(traced, parameters, keep, "autoinit")
     shapes = {path: tuple(array.shape) for path, array in parameters.arrays.items()}
     uses = Uses(list(kernels(sites)), shapes)
@@ -92,18 +90,19 @@ def autoinit(
     count = len(jax.tree.leaves(params))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) if _abstract(x) else x, batch)
 
+    def state(leaf: int, value: Any) -> State:
+        if leaf < count:
+            return Known(value)
+        known = jnp.issubdtype(value.dtype, jnp.inexact)
+        return given if known else Unknown(f"{value.dtype} inputs")
+
     def measure(factors: Mapping[str, Any], normalize: Any) -> dict[str, Any]:
         changed = parameters.rebuilt(
             {**parameters.arrays, **multiplied(parameters.arrays, factors)}
         )
         values = traced.arguments(changed, (zeros,))
         own = traced.inputs
-        states = [
-            Known(v) if i < count
-            else given if jnp.issubdtype(v.dtype, jnp.inexact)
-            else Unknown(f"{v.dtype} inputs")
-            for i, v in zip(own, values, strict=True)
-        ]  # fmt: skip
+        states = [state(i, v) for i, v in zip(own, values, strict=True)]
         alone = {s for s in uses.sites if normalize and not uses.shared(s)}
         run = Propagation(traced.plan, set(uses.sites), alone)
         run.run(states)
@@ -117,9 +116,8 @@ def autoinit(
 
     found = unit_variance(uses, measure, tolerance=tolerance, trials=trials, compiled=False)
     check_variances(uses, found, tolerance, "autoinit")
-    changed = parameters.changed(multiplied(parameters.arrays, found.factors))
     report = Calibration(found.factors, {}, found.variances, found.passes, left=left)
-    return (changed, report) if with_report else changed
+    return calibrated(parameters, report, with_report)
 
 
 def _abstract(value: Any) -> bool:

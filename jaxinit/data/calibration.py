@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinit.data.parameters import concrete
+from jaxinit.data.parameters import Parameters, concrete, multiplied
 from jaxinit.data.uses import Uses
 
 # From factors of the leaves, and whether each layer's output is normalized before it goes on, to
@@ -36,6 +36,12 @@ class Calibration:
     passes: Any = 1
     history: Any = ()
     left: Mapping[str, str] = field(default_factory=dict)
+
+
+def calibrated(parameters: Parameters, report: Calibration, with_report: bool) -> Any:
+    """The parameters times the scales of a record, and the record if it is wanted."""
+    changed = parameters.changed(multiplied(parameters.arrays, report.scales))
+    return (changed, report) if with_report else changed
 
 
 class Scaled(NamedTuple):

@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxinit._checks import positive
-from jaxinit.capture import trace
 from jaxinit.data.affine import of_kernels, of_layers
-from jaxinit.data.parameters import Parameters, check, listed
+from jaxinit.data.parameters import Parameters, listed, opened
 from jaxinit.data.units import Units, normalized
 from jaxinit.data.uses import layers, matches
 from jaxinit.paths import Pattern
@@ -59,8 +58,7 @@ def weight_norm(
         Salimans, Kingma, "Weight Normalization", 2016, arXiv:1602.07868, eq. 5 and 6.
     """
     positive("tolerance", tolerance)
-    parameters = check(apply_fn, params, batch)
-    traced = trace(apply_fn, params, batch)
+    parameters, traced = opened(apply_fn, params, batch)
     sites, left = layers(traced, parameters, keep, "weight_norm")
     units = Units(traced, list(of_kernels(traced, sites)), parameters, "weight_norm")
     return _finished(units, parameters, batch, tolerance, left, with_report)
@@ -114,8 +112,7 @@ def actnorm(
         arXiv:1807.03039, section 3.1.
     """
     positive("tolerance", tolerance)
-    parameters = check(apply_fn, params, batch)
-    traced = trace(apply_fn, params, batch)
+    parameters, traced = opened(apply_fn, params, batch)
     found = list(of_layers(traced))
     chosen = [t for t in found if not matches(keep, t.scale.path, parameters)]
     if not chosen:

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinit._checks import check_key, one_of, positive, whole
-from jaxinit.capture import trace
-from jaxinit.data.calibration import Calibration
-from jaxinit.data.parameters import check, multiplied
+from jaxinit.data.calibration import Calibration, calibrated
+from jaxinit.data.parameters import opened
 from jaxinit.data.scales import Loss, check_loss, minimized, slices, value_of
 from jaxinit.data.uses import matches
 from jaxinit.paths import Pattern
@@ -87,12 +86,12 @@ def gradinit(
     whole("steps", steps)
     one_of("optimizer", optimizer, ("sgd", "adam"))
     check_key(key)
-    parameters = check(apply_fn, params, batch)
+    parameters, traced = opened(apply_fn, params, batch)
     check_loss(apply_fn, loss, parameters, batch)
     rows = _rows(batch)
     shapes = {
         path: shape
-        for path, shape in slices(trace(apply_fn, params, batch)).items()
+        for path, shape in slices(traced).items()
         if path in parameters.arrays and not matches(keep, path, parameters)
     }
     if not shapes:
@@ -119,13 +118,20 @@ def gradinit(
         return jax.lax.cond(norm > bound, lambda _: norm, after, None)
 
     found = minimized(
-        objective, shapes, parameters.arrays, batch, key, optax.adam(rate),
-        steps=steps, smallest=smallest, progress=progress, what="gradinit",
-    )  # fmt: skip
-    changed = parameters.changed(multiplied(parameters.arrays, found.factors))
+        objective,
+        shapes,
+        parameters.arrays,
+        batch,
+        key,
+        optax.adam(rate),
+        steps=steps,
+        smallest=smallest,
+        progress=progress,
+        what="gradinit",
+    )
     left = {path: "kept" for path in parameters.arrays if path not in shapes}
     report = Calibration(found.factors, passes=steps, history=found.history, left=left)
-    return (changed, report) if with_report else changed
+    return calibrated(parameters, report, with_report)
 
 
 def _norm(slopes: Mapping[str, Array], signed: bool) -> Array:

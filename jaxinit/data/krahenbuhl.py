@@ -10,9 +10,8 @@ import numpy as np
 from jax import Array
 
 from jaxinit._checks import finite, positive, whole
-from jaxinit.capture import trace
 from jaxinit.data.affine import of_kernels
-from jaxinit.data.parameters import Parameters, check, concrete, multiplied
+from jaxinit.data.parameters import Parameters, concrete, multiplied, opened
 from jaxinit.data.units import Moments, Normalized, Units, normalized
 from jaxinit.data.uses import Uses, layers
 from jaxinit.paths import Pattern
@@ -88,8 +87,7 @@ def krahenbuhl(
     positive("tolerance", tolerance)
     whole("iterations", iterations)
     finite("mean", mean)
-    parameters = check(apply_fn, params, batch)
-    traced = trace(apply_fn, params, batch)
+    parameters, traced = opened(apply_fn, params, batch)
     sites, left = layers(traced, parameters, keep, "krahenbuhl")
     units = Units(traced, list(of_kernels(traced, sites)), parameters, "krahenbuhl")
     within = normalized(units, batch, mean)
@@ -120,12 +118,17 @@ def krahenbuhl(
                 (state.arrays, state.scales),
                 (changed, found_scales),
             )
-            slowest = jnp.stack([jnp.min(jnp.where(_used(whole_layers, p), x, jnp.inf))
-                                 for p, x in found.items()])  # fmt: skip
+            slowest = jnp.stack(
+                [jnp.min(jnp.where(_used(whole_layers, p), x, jnp.inf)) for p, x in found.items()]
+            )
             return _State(
-                kept, scales, state.history.at[state.passes].set(spread), slowest, good,
+                kept,
+                scales,
+                state.history.at[state.passes].set(spread),
+                slowest,
+                good,
                 state.passes + 1,
-            )  # fmt: skip
+            )
 
         def equalized(arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             start = units.unbiased(arrays)
@@ -136,9 +139,13 @@ def krahenbuhl(
 
         ones = {path: jnp.ones(shape) for path, shape in units.scales.shapes.items()}
         start = _State(
-            arrays, ones, jnp.zeros(iterations), jnp.zeros(len(ones)), jnp.array(False),
+            arrays,
+            ones,
+            jnp.zeros(iterations),
+            jnp.zeros(len(ones)),
+            jnp.array(False),
             jnp.zeros((), jnp.int32),
-        )  # fmt: skip
+        )
         return jax.lax.while_loop(lambda s: ~s.good & (s.passes < iterations), step, start)
 
     def last(arrays: dict[str, Any], batch: Any) -> Moments:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinit._checks import check_key, positive, whole
-from jaxinit.capture import Kernel, Site, Trace, trace
-from jaxinit.data.calibration import Calibration, check_variances, unit_variance
-from jaxinit.data.parameters import Parameters, check, multiplied
+from jaxinit.capture import Kernel, Site, Trace
+from jaxinit.data.calibration import Calibration, calibrated, check_variances, unit_variance
+from jaxinit.data.parameters import Parameters, multiplied, opened
 from jaxinit.data.uses import Uses, kernels, layers
 from jaxinit.orthogonal import orthogonal as haar
 from jaxinit.paths import Pattern
@@ -73,8 +73,7 @@ def lsuv(
     """
     positive("tolerance", tolerance)
     whole("trials", trials)
-    parameters = check(apply_fn, params, batch)
-    traced = trace(apply_fn, params, batch)
+    parameters, traced = opened(apply_fn, params, batch)
     sites, left = layers(traced, parameters, keep, "lsuv")
     if orthogonal:
         params = orthonormal(params, sites, key)
@@ -91,9 +90,8 @@ def lsuv(
 
     found = jax.jit(run)(parameters.arrays, batch)
     check_variances(uses, found, tolerance, "lsuv")
-    changed = parameters.changed(multiplied(parameters.arrays, found.factors))
     report = Calibration(found.factors, {}, found.variances, found.passes, left=left)
-    return (changed, report) if with_report else changed
+    return calibrated(parameters, report, with_report)
 
 
 def orthonormal(params: Any, sites: Sequence[Site], key: Any) -> Any:

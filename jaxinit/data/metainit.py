@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinit._checks import non_negative, positive, whole
-from jaxinit.capture import trace
-from jaxinit.data.calibration import Calibration
-from jaxinit.data.parameters import check, multiplied
+from jaxinit.data.calibration import Calibration, calibrated
+from jaxinit.data.parameters import opened
 from jaxinit.data.scales import Loss, check_loss, minimized, slices, value_of
 from jaxinit.data.uses import layers
 from jaxinit.paths import Pattern
@@ -85,29 +84,35 @@ def metainit(
         positive(name, value)
     non_negative("momentum", momentum)
     whole("steps", steps)
-    parameters = check(apply_fn, params, batch)
+    parameters, traced = opened(apply_fn, params, batch)
     check_loss(apply_fn, loss, parameters, batch)
-    traced = trace(apply_fn, params, batch)
     sites, left = layers(traced, parameters, keep, "metainit")
     found_shapes = slices(traced)
     shapes = {k.path: found_shapes[k.path] for site in sites for k in site.kernels}
     of = value_of(apply_fn, loss, parameters)
 
     def objective(arrays: Mapping[str, Any], batch: Any, key: Any) -> Array:
-        return quotient(lambda own: of({**arrays, **own}, batch),
-                        {path: arrays[path] for path in shapes}, epsilon)  # fmt: skip
+        scaled = {path: arrays[path] for path in shapes}
+        return quotient(lambda own: of({**arrays, **own}, batch), scaled, epsilon)
 
     schedule = optax.linear_schedule(rate, 0.0, steps)
     optimizer = optax.chain(
         optax.scale_by_sign(), optax.trace(momentum), optax.scale_by_learning_rate(schedule)
     )
     found = minimized(
-        objective, shapes, parameters.arrays, batch, jax.random.key(0), optimizer,
-        steps=steps, smallest=smallest, progress=progress, what="metainit",
-    )  # fmt: skip
-    changed = parameters.changed(multiplied(parameters.arrays, found.factors))
+        objective,
+        shapes,
+        parameters.arrays,
+        batch,
+        jax.random.key(0),
+        optimizer,
+        steps=steps,
+        smallest=smallest,
+        progress=progress,
+        what="metainit",
+    )
     report = Calibration(found.factors, passes=steps, history=found.history, left=left)
-    return (changed, report) if with_report else changed
+    return calibrated(parameters, report, with_report)
 
 
 def quotient(value: Callable[[Any], Any], arrays: Mapping[str, Any], epsilon: float) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from jaxinit._checks import function_of, wide
+from jaxinit.capture import Trace, trace
 from jaxinit.paths import leaves
 
 
@@ -59,8 +60,10 @@ def multiplied(arrays: Mapping[str, Any], factors: Mapping[str, Any]) -> dict[st
     }
 
 
-def check(apply_fn: Any, params: Any, batch: Any) -> Parameters:
-    """The parameters, if the arguments can be worked with; what is traced is taken on trust.
+def opened(apply_fn: Any, params: Any, batch: Any) -> tuple[Parameters, Trace]:
+    """The parameters and the trace of a function of (params, batch), if they can be worked with.
+
+    What is traced is taken on trust.
 
     Args:
         apply_fn: of (params, batch).
@@ -68,7 +71,7 @@ def check(apply_fn: Any, params: Any, batch: Any) -> Parameters:
         batch: likewise.
 
     Returns:
-        The parameters.
+        The parameters and the trace.
 
     Raises:
         TypeError: if apply_fn is no function, or the batch holds no array.
@@ -88,7 +91,7 @@ def check(apply_fn: Any, params: Any, batch: Any) -> Parameters:
         if not good:
             where = "/".join(filter(None, (argument, path)))
             raise ValueError(f"{where} has entries that are NaN or infinite")
-    return found
+    return found, trace(apply_fn, params, batch)
 
 
 def concrete(*values: Any) -> bool:
