@@ -3,14 +3,15 @@
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxinit._quadrature import Numbers, vectorized
+from jaxinit._quadrature import Numbers
+
+Line: TypeAlias = Callable[[Numbers], tuple[Numbers, Numbers]]
 
 # The line of a Gaussian of deviation 1 ends at ±12, where its density is 2e-32.
 REACH = 12.0
@@ -44,14 +45,14 @@ _GENERIC_RADII = (0.125, 0.25, 0.5, *range(1, 17), *_RADII[7:])
 GENERIC = Panels((*(-r for r in _GENERIC_RADII[::-1]), 0.0, *_GENERIC_RADII), (), (0.0,))
 
 
-def panels(fn: Callable[[Any], Any], label: str) -> Panels:
+def panels(line: Line, label: str) -> Panels:
     """Panels on which a function is a polynomial of degree 16, to 1e-12 of its size.
 
     They are halved until it is, and where it never is there is a kink, at which the second pass
     parts them from the start. A function in single precision is resolved to 1e-6.
 
     Args:
-        fn: any function of a scalar that JAX can trace.
+        line: values and slopes of the function at points of any shape.
         label: for errors.
 
     Returns:
@@ -60,24 +61,19 @@ def panels(fn: Callable[[Any], Any], label: str) -> Panels:
     Raises:
         ValueError: if that is not the whole line of a Gaussian of deviation 1.
 
-    >>> panels(jax.nn.relu6, "relu6").slants
+    >>> panels(lambda x: (np.clip(x, 0, 6), 1.0 * (abs(x - 3) < 3)), "relu6").slants
     (0.0, 6.0)
     """
-    one_size = 64 * (_DEGREE + 1)  # so that the function is compiled once
-    compiled = vectorized(fn, label)
 
     def evaluate(x: Numbers) -> Numbers:
-        padding = (0, -x.size % one_size)
-        rows = np.pad(x.ravel(), padding, "constant").reshape(-1, one_size)
-        y = np.array([compiled(row) for row in rows])
-        return y.ravel()[: x.size].reshape(x.shape)
+        return line(x)[0]
 
     for aim in _AIMS:
         _, kinks, _ = _halved(evaluate, aim, np.zeros(0))
         ends, _, mass = _halved(evaluate, aim, kinks)
         reach = ends[-1]
         if reach >= REACH and mass < 1e-6:
-            jumps, slants = _jumps(fn, label, ends[1:-1])
+            jumps, slants = _jumps(line, ends[1:-1])
             found = ends, ends[1:-1][jumps], ends[1:-1][slants & ~jumps]
             return Panels(*(tuple(part.tolist()) for part in found))
     raise ValueError(
@@ -140,10 +136,9 @@ def _chebyshev() -> tuple[Numbers, Numbers]:
     return _INSIDE + (1 - 2 * _INSIDE) * (1 - np.cos(angles)) / 2, series[:, -3:]
 
 
-def _jumps(fn: Callable[[Any], Any], label: str, places: Numbers) -> tuple[Any, Any]:
+def _jumps(line: Line, places: Numbers) -> tuple[Any, Any]:
     """At which of some places the function jumps, and its slope."""
     step = 1e-9 * np.maximum(1, abs(places))
-    line = vectorized(fn, label, jax.value_and_grad)
     (low, slope), (high, next_slope) = line(places - step), line(places + step)
     size = np.maximum(abs(low), abs(high))
     steepness = np.maximum(abs(slope), abs(next_slope))
@@ -154,26 +149,35 @@ def _jumps(fn: Callable[[Any], Any], label: str, places: Numbers) -> tuple[Any, 
     )
 
 
-def points(ends: Any) -> tuple[Array, Array]:
+def points(ends: Any) -> tuple[Any, Any]:
     """Nodes of the panels that any points of the line part, and their Gaussian weights.
 
     Args:
-        ends: of panels where what is integrated is not smooth, in any order, traced or not; the
-            panels on which the density is smooth are parted too.
+        ends: of panels where what is integrated is not smooth, along the last axis, in any order,
+            in JAX or in numpy; the panels on which the density is smooth are parted too.
 
     Returns:
-        Nodes z and weights w with E[f(z)] = Σ w f(z), z ~ N(0, 1).
+        Nodes z and weights w with E[f(z)] = Σ w f(z), z ~ N(0, 1), where the ends are.
 
-    >>> with jax.enable_x64(True):
-    ...     z, weights = points(jnp.array([0.3]))
-    ...     print(f"{weights @ jnp.maximum(z - 0.3, 0):.10f}")
+    >>> z, weights = points(np.array([0.3]))
+    >>> print(f"{weights @ np.maximum(z - 0.3, 0):.10f}")
     0.2667612421
     """
+    xp = home(ends)
     grid, nodes, rule = _density()
-    cuts = jnp.sort(jnp.concatenate([jnp.asarray(grid), jnp.clip(ends, -REACH, REACH)]))
-    width = jnp.diff(cuts)[:, None]
-    z = cuts[:-1, None] + width * nodes
-    return z.ravel(), (width * rule * jnp.exp(-(z**2) / 2) / (2 * np.pi) ** 0.5).ravel()
+    within = xp.clip(ends, -REACH, REACH)
+    parted = [within, xp.broadcast_to(grid, (*within.shape[:-1], grid.size))]
+    cuts = xp.sort(xp.concatenate(parted, axis=-1))
+    width = xp.diff(cuts)[..., None]
+    z = cuts[..., :-1, None] + width * nodes
+    weights = width * rule * xp.exp(-(z**2) / 2) / (2 * np.pi) ** 0.5
+    flat = (*within.shape[:-1], -1)
+    return z.reshape(flat), weights.reshape(flat)
+
+
+def home(x: Any) -> Any:
+    """The module that computes with x: of numpy, unless JAX holds it."""
+    return jnp if isinstance(x, Array) else np
 
 
 @functools.cache

@@ -19,7 +19,7 @@ _ENTRIES, _DRAWS = 2**15, 32
 # A mask fills with less than this before a softmax.
 _MASKED = -1e4
 
-_first = single(lambda phi, x, z: jax.vmap(phi)(x))
+_first = single(lambda phi, x, z: phi.value(x))
 
 
 class Signal(NamedTuple):

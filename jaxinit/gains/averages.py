@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ import numpy as np
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
-from jaxinit._panels import GENERIC, REACH, Panels, panels, points
-from jaxinit._quadrature import on_the_host
+from jaxinit._panels import GENERIC, REACH, Line, Panels, home, panels, points
+from jaxinit._quadrature import on_the_host, vectorized
 from jaxinit.gains.names import Activation, Parameters, fixed, scalar
 
 Phi: TypeAlias = Callable[[Any], Any]
@@ -20,44 +20,59 @@ Average: TypeAlias = Callable[..., Array]
 Result: TypeAlias = Any
 
 _TINY = 1e-300
-_LOT, _ROWS = 16, 64
+_LOT, _ROWS = 256, 64
 
 
-def single(integrand: Callable[[Phi, Any, Any], Any]) -> Average:
+class Curve(NamedTuple):
+    """φ and φ' of arrays of points."""
+
+    value: Callable[[Any], Any]
+    slope: Callable[[Any], Any]
+
+
+def curve(phi: Phi) -> Curve:
+    """Of a φ in JAX, at vectors."""
+    return Curve(jax.vmap(phi), jax.vmap(jax.grad(phi)))
+
+
+def single(integrand: Callable[[Curve, Any, Any], Any]) -> Average:
     """E[f(φ, x, z)], x = √variance · z + shift, z ~ N(0, 1), as a function of variance and shift.
 
     Args:
-        integrand: f, of φ and vectors x and z: a vector, or several as rows.
+        integrand: f, of φ as a `Curve`, and x and z: their like, or several, stacked in front.
 
     Returns:
-        The average of each. It is NaN where it is infinite, or φ was not resolved so far out.
+        The average of each, in numpy or JAX, as the variance is. It is NaN where it is infinite, or
+        φ was not resolved so far out.
     """
 
-    def average(phi: Phi, found: Panels, variance: Any, shift: Any = 0.0) -> Array:
-        scale = jnp.sqrt(jnp.maximum(variance, _TINY))
-        z, weights = points((jnp.asarray(found.ends) - shift) / scale)
+    def average(phi: Curve, found: Panels, variance: Any, shift: Any = 0.0) -> Any:
+        xp = home(variance)
+        scale, shift = xp.sqrt(xp.maximum(variance, _TINY))[..., None], xp.asarray(shift)[..., None]
+        z, weights = points((np.asarray(found.ends) - shift) / scale)
         terms = weights * integrand(phi, scale * z + shift, z)
-        size = abs(jax.lax.stop_gradient(terms))
-        far = jnp.where(abs(z) > REACH - 1, size, 0).sum(axis=-1) > 1e-9 * size.sum(axis=-1)
-        known = REACH * scale + abs(shift) <= found.ends[-1]
-        return jnp.where(known & ~far, terms.sum(axis=-1), jnp.nan)
+        size = abs(jax.lax.stop_gradient(terms) if xp is jnp else terms)
+        far = xp.where(abs(z) > REACH - 1, size, 0).sum(axis=-1) > 1e-9 * size.sum(axis=-1)
+        known = (REACH * scale + abs(shift))[..., 0] <= found.ends[-1]
+        return xp.where(known & ~far, terms.sum(axis=-1), xp.nan)
 
     return average
 
 
-second: Average = single(lambda phi, x, z: jax.vmap(phi)(x) ** 2)
-slope: Average = single(lambda phi, x, z: jax.vmap(jax.grad(phi))(x) ** 2)
+second: Average = single(lambda phi, x, z: phi.value(x) ** 2)
+slope: Average = single(lambda phi, x, z: phi.slope(x) ** 2)
 
 
-_length_slope: Average = single(lambda phi, x, z: jax.vmap(phi)(x) * jax.vmap(jax.grad(phi))(x) * z)
+_length_slope: Average = single(lambda phi, x, z: phi.value(x) * phi.slope(x) * z)
 
 
-def length_slope(phi: Phi, found: Panels, variance: Any) -> Array:
+def length_slope(phi: Curve, found: Panels, variance: Any) -> Any:
     """The derivative of `second` by the variance, E[φ(√q z) φ'(√q z) z] / √q, without jumps."""
-    return _length_slope(phi, found, variance) / jnp.sqrt(jnp.maximum(variance, _TINY))
+    xp = home(variance)
+    return _length_slope(phi, found, variance) / xp.sqrt(xp.maximum(variance, _TINY))
 
 
-def product(phi: Phi, found: Panels, variance: Any, correlation: Any) -> Array:
+def product(phi: Curve, found: Panels, variance: Any, correlation: Any) -> Array:
     """E[φ(u) φ(v)] of normal u and v of one variance, by panels that follow the kinks.
 
     With x, y ~ N(0, 1) independent, u = √q (a x + b y) and v = ±√q (a x - b y), where
@@ -79,12 +94,11 @@ def product(phi: Phi, found: Panels, variance: Any, correlation: Any) -> Array:
     ends = jnp.asarray(found.ends) / scale
     kinks = jnp.asarray((0.0, *found.jumps, *found.slants)) / scale
     apart = (ends[:, None] - sign * kinks).ravel() / (2 * b)
-    phis = jax.vmap(phi)
 
     def inner(y: Array) -> Array:
         x, weights = points(jnp.concatenate([ends - b * y, sign * ends + b * y]) / a)
         u, v = (scale * jnp.clip(a * x + s * b * y, -REACH, REACH) for s in (1, -1))
-        return weights @ (phis(u) * phis(sign * v))
+        return weights @ (phi.value(u) * phi.value(sign * v))
 
     y, weights = (
         jnp.pad(part, (0, -part.size % _ROWS)).reshape(-1, _ROWS)
@@ -94,13 +108,13 @@ def product(phi: Phi, found: Panels, variance: Any, correlation: Any) -> Array:
     return jnp.where(REACH * scale <= found.ends[-1], total, jnp.nan)
 
 
-def slope_product(phi: Phi, found: Panels, variance: Any, correlation: Any) -> Array:
+def slope_product(phi: Curve, found: Panels, variance: Any, correlation: Any) -> Array:
     """The derivative of `product` by the correlation, q E[φ'(u) φ'(v)], if φ does not jump.
 
     Reference:
         Price, "A useful theorem for nonlinear devices having Gaussian inputs", 1958.
     """
-    return variance * product(jax.grad(phi), found, variance, correlation)
+    return variance * product(phi._replace(value=phi.slope), found, variance, correlation)
 
 
 def evaluate(
@@ -131,7 +145,7 @@ def evaluate(
     def with_params(average: Average) -> Callable[..., Array]:
         def of_scalars(*scalars: Any) -> Array:
             known = dict(zip(names, scalars[len(args) :], strict=True))
-            phi = double(scalar(fn, tuple(known.items())))
+            phi = curve(double(scalar(fn, tuple(known.items()))))
             return average(phi, found, *scalars[: len(args)])
 
         return of_scalars
@@ -152,7 +166,12 @@ def resolved(fn: Activation, params: Parameters) -> Panels:
 
 @functools.lru_cache(maxsize=256)
 def _resolved(fn: Activation, params: Parameters) -> Panels:
-    return panels(scalar(fn, params), f"fn={fn!r}")
+    return panels(_line(fn, params), f"fn={fn!r}")
+
+
+@functools.lru_cache(maxsize=256)
+def _line(fn: Activation, params: Parameters) -> Line:
+    return vectorized(scalar(fn, params), f"fn={fn!r}", jax.value_and_grad)
 
 
 def _traced(*values: Any) -> bool:
@@ -167,28 +186,35 @@ def double(fn: Callable[[Any], Any]) -> Phi:
 def _at_once(
     average: Average, fn: Activation, params: Parameters, args: tuple[Any, ...], strict: bool
 ) -> Result:
-    compiled = _compiled(average, fn, params)
     arrays = np.broadcast_arrays(*(np.asarray(arg, np.float64) for arg in args))
-    shape, size = arrays[0].shape, arrays[0].size
-    lot = 1 if average in (product, slope_product) else _LOT  # a product is a lot by itself
-    rows = np.pad(np.stack([a.ravel() for a in arrays]), ((0, 0), (0, -size % lot)), "edge")
-    with on_the_host():
-        parts = [compiled(*part) for part in np.split(rows, max(1, rows.shape[1] // lot), axis=1)]
-    found = np.concatenate(parts)[:size].astype(np.float64)
+    rows, shape = np.stack([a.ravel() for a in arrays]), arrays[0].shape
+    panels = resolved(fn, params)
+    if average in (
+        product,
+        slope_product,
+    ):  # of millions of points, which one program does not keep
+        program = _compiled(average, fn, params)
+        with on_the_host():
+            found = np.array([program(*row) for row in rows.T], np.float64)
+    else:
+        line = _line(fn, params)
+        phi = Curve(lambda x: line(x)[0], lambda x: line(x)[1])
+        lots = np.split(rows, range(_LOT, rows.shape[1], _LOT), axis=1)
+        with np.errstate(all="ignore"):  # what is infinite is told of below
+            found = np.concatenate([average(phi, panels, *lot) for lot in lots])
     if strict and np.isnan(found).any():
         at = ", ".join(f"{a.ravel()[np.isnan(found).argmax()]:.6g}" for a in arrays)
-        reach = resolved(fn, params).ends[-1]
         raise ValueError(
-            f"an average of fn={fn!r} at {at} is infinite, or needs it at |x| > {reach:.6g}, where "
-            "it was not resolved"
+            f"an average of fn={fn!r} at {at} is infinite, or needs it at |x| > "
+            f"{panels.ends[-1]:.6g}, where it was not resolved"
         )
     return found.reshape(shape) if shape else float(found[0])
 
 
 @functools.lru_cache(maxsize=256)
 def _compiled(average: Average, fn: Activation, params: Parameters) -> Callable[..., Array]:
-    phi, found = double(scalar(fn, params)), resolved(fn, params)
-    return jax.jit(jax.vmap(functools.partial(average, phi, found)))
+    phi, found = curve(double(scalar(fn, params))), resolved(fn, params)
+    return jax.jit(functools.partial(average, phi, found))
 
 
 def _narrowed(
