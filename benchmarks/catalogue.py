@@ -14,6 +14,7 @@ from jax.nn import initializers
 
 import jaxinit
 from benchmarks.measure import COMPILES, compiled, main, race, table, temp_over_output
+from jaxinit import gallery
 from jaxinit.gallery import Entry, entries
 
 # The first that a law accepts: about a million weights, and sixteen million.
@@ -194,14 +195,8 @@ def throughput(rounds: int) -> str:
 def accepted(entry: Entry, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any, Any]:
     """The example of a law, with the first shape and dtype that it accepts, or its own shape."""
     init = entry.example()
-    for shape in (*shapes, *SHAPES, *entry.shapes()):
-        for dtype in (jnp.float32, jnp.complex64):
-            try:
-                jax.eval_shape(lambda key, s=shape, d=dtype: init(key, s, d), jax.random.key(0))
-            except (TypeError, ValueError):
-                continue
-            return init, shape, dtype
-    raise ValueError(f"{init} accepts none of {shapes}")
+    found = gallery.accepted(init, [*shapes, *SHAPES, *entry.shapes()])
+    return init, found.shape, found.dtype
 
 
 def fused(program: jax.stages.Compiled, shape: tuple[int, ...]) -> bool:

@@ -155,6 +155,34 @@ def evaluate(call: str) -> Initializer:
     return value
 
 
+def accepted(init: Initializer, shapes: Sequence[tuple[int, ...]] = SHAPES) -> jax.ShapeDtypeStruct:
+    """The first of some shapes that a law accepts, and the dtype: complex where the law is.
+
+    Args:
+        init: an initializer.
+        shapes: to try.
+
+    Returns:
+        What it would draw.
+
+    Raises:
+        ValueError: if the law accepts none.
+
+    >>> accepted(jaxinit.he_normal(), [(2,), (2, 3)]).shape
+    (2, 3)
+    """
+    reasons = []
+    for shape in shapes:
+        for dtype in (jnp.float32, jnp.complex64):
+            try:
+                return jax.eval_shape(
+                    lambda key, s=shape, d=dtype: init(key, s, d), jax.random.key(0)
+                )
+            except (TypeError, ValueError) as error:
+                reasons.append(str(error))
+    raise ValueError(reasons[0])
+
+
 def draw(
     init: Initializer, seed: int, shapes: Sequence[tuple[int, ...]] = SHAPES
 ) -> np.ndarray[Any, Any]:
@@ -174,14 +202,8 @@ def draw(
     >>> draw(jaxinit.ones, 0, [(2,)]).tolist()
     [1.0, 1.0]
     """
-    reasons = []
-    for shape in shapes:
-        for dtype in (jnp.float32, jnp.complex64):
-            try:
-                return np.asarray(init(jax.random.key(seed), shape, dtype))
-            except (TypeError, ValueError) as error:
-                reasons.append(str(error))
-    raise ValueError(reasons[0])
+    found = accepted(init, shapes)
+    return np.asarray(init(jax.random.key(seed), found.shape, found.dtype))
 
 
 def figure(init: Initializer, weights: np.ndarray[Any, Any], seed: int) -> "Figure":

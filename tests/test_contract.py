@@ -26,7 +26,8 @@ def test_every_public_initializer_has_a_row() -> None:
 
 def test_one_row_stands_for_laws_that_differ_in_numbers() -> None:
     names = {case.name for case in PROGRAMS}
-    assert {*CORE, "low_discrepancy", "sparse", "student_t"} - names == {"zeros"}  # a constant
+    assert {"he_normal", "low_discrepancy", "normal", "sparse", "student_t"} <= names
+    assert {case.name for case in CORE} >= {"he_normal", "orthogonal", "truncated_normal"}
     assert not names & {"lecun_normal", "glorot_normal", "ntk", "small"}
 
 
@@ -59,7 +60,7 @@ def test_shapes(case: Case) -> None:
     given_shapes: tuple[Any, ...] = (list(case.shape), tuple(np.int64(n) for n in case.shape))
     for shape in given_shapes:
         np.testing.assert_array_equal(bits(case.init(KEY, shape)), expected)
-    for axis in range(len(case.shape) * case.empty):
+    for axis in range((len(case.shape) if case in CORE else 1) * case.empty):
         empty = tuple(0 if i == axis else n for i, n in enumerate(case.shape))
         if case.name in ("delta_orthogonal", "conv_orthogonal") and axis == len(empty) - 1:
             continue  # n_in > n_out = 0
@@ -72,12 +73,10 @@ def test_shapes(case: Case) -> None:
 def test_low_precision_is_one_cast_of_the_wide_sample(case: Case) -> None:
     wide = case.init(KEY, case.shape, jnp.float32)
     chex.assert_tree_all_finite(wide)
-    for dtype in NARROW:
-        abstract = jax.eval_shape(lambda k, dtype=dtype: case.init(k, case.shape, dtype), KEY)
-        assert abstract.dtype == (case.dtype or dtype)
-    for dtype in NARROW if case.name in CORE else NARROW[:1]:
+    for dtype in NARROW if case in CORE and case.elementwise else NARROW[:1]:
         narrow = case.init(KEY, case.shape, dtype)
         expected = wide.astype(case.dtype or dtype)
+        assert narrow.dtype == expected.dtype
         np.testing.assert_array_equal(bits(narrow), bits(expected), str(dtype))
 
 
@@ -93,13 +92,15 @@ def test_default_dtypes(case: Case) -> None:
 @each_program
 def test_double_precision(case: Case) -> None:
     with jax.enable_x64(True):
-        for dtype in [jnp.float64, jnp.complex128][: 1 + (case.complex and case.name in CORE)]:
+        for dtype in [jnp.float64, jnp.complex128][: 1 + (case.complex and case in CORE)]:
             weights = case.init(KEY, case.shape, dtype)
             chex.assert_type(weights, case.dtype or dtype)
             chex.assert_tree_all_finite(weights)
         chex.assert_type(case.init(KEY, case.shape), case.dtype or jnp.float64)
-        narrow = case.init(KEY, case.shape, jnp.float32)
-    np.testing.assert_array_equal(bits(narrow), bits(case.init(KEY, case.shape)))
+        if case in CORE:
+            narrow = case.init(KEY, case.shape, jnp.float32)
+    if case in CORE:
+        np.testing.assert_array_equal(bits(narrow), bits(case.init(KEY, case.shape)))
 
 
 @each_program
@@ -108,17 +109,18 @@ def test_legacy_keys_give_the_same_numbers(case: Case) -> None:
     legacy = jax.random.key_data(KEY)
     np.testing.assert_array_equal(bits(case.init(legacy, case.shape)), expected)
     np.testing.assert_array_equal(bits(case.init(np.asarray(legacy), case.shape)), expected)
-    fused = jaxinit.random.fuse(KEY)
-    np.testing.assert_array_equal(bits(case.init(fused, case.shape)), expected)
+    if case in CORE:
+        fused = jaxinit.random.fuse(KEY)
+        np.testing.assert_array_equal(bits(case.init(fused, case.shape)), expected)
 
 
 @each_program
 def test_another_generator(case: Case) -> None:
-    assert_draws(case.init, case.shape, "rbg")
+    chex.assert_tree_all_finite(case.init(jax.random.key(3, impl="rbg"), case.shape))
 
 
 @pytest.mark.parametrize(
-    "implementation", ["unsafe_rbg", "philox2x32", "philox4x32", "threefry4x32"]
+    "implementation", ["rbg", "unsafe_rbg", "philox2x32", "philox4x32", "threefry4x32"]
 )
 def test_every_generator(implementation: str) -> None:
     """One law that is drawn, one that splits its key, one that folds it in a loop."""
@@ -138,7 +140,7 @@ def assert_draws(init: jaxinit.Bound, shape: tuple[int, ...], implementation: st
 
 @each_program
 def test_jit_is_eager(case: Case) -> None:
-    kinds = (*wide_dtypes(case), jnp.bfloat16) if case.name in CORE else (jnp.float32,)
+    kinds = (*wide_dtypes(case), jnp.bfloat16) if case in CORE else (jnp.float32,)
     for dtype in kinds:  # an exported program is compiled too, and complex
         eager = case.init(KEY, case.shape, dtype)
         jitted = jax.jit(lambda k, dtype=dtype: case.init(k, case.shape, dtype))(KEY)
@@ -148,7 +150,7 @@ def test_jit_is_eager(case: Case) -> None:
 @each_program
 def test_vmap_is_a_loop(case: Case) -> None:
     typed = jax.random.split(KEY, 3)
-    for keys in (typed, jax.random.key_data(typed)) if case.name in CORE else (typed,):
+    for keys in (typed, jax.random.key_data(typed)) if case in CORE else (typed,):
         together = jax.vmap(lambda k: case.init(k, case.shape))(keys)
         if not case.random:
             together = jnp.broadcast_to(together, (3, *case.shape))
@@ -256,7 +258,7 @@ class VariantsTest(chex.TestCase):  # type: ignore[misc]
     @chex.variants(with_jit=True, without_jit=True, with_device=True, without_device=True)  # type: ignore[untyped-decorator]
     def test_every_variant_agrees(self) -> None:
         for case in CASES:
-            if case.random and case.name in CORE and not case.tolerance:
+            if case.random and case in CORE and not case.tolerance:
 
                 @self.variant  # type: ignore[untyped-decorator]
                 def draw(key: jax.Array, case: Case = case) -> jax.Array:

@@ -45,9 +45,7 @@ def test_list_searches_names_laws_and_peers(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_can_be_shown(name: str) -> None:
     (entry,) = (entry for entry in gallery.entries() if entry.name == name)
-    weights = gallery.draw(entry.example(), 0, [*gallery.SHAPES, *entry.shapes()])
-    assert weights.size > 1
-    assert np.isfinite(weights).all()
+    assert gallery.accepted(entry.example(), [*gallery.SHAPES, *entry.shapes()]).size > 1
     document = inspect.getdoc(entry.factory) or ""
     assert entry.description.startswith(document.partition("\n")[0])
     assert "Args:" not in entry.description
