@@ -1,5 +1,7 @@
 """Checks of what a user passes: each error names the argument, the value and the way out."""
 
+from __future__ import annotations
+
 import difflib
 import functools
 import math

@@ -1,5 +1,7 @@
 """What a law draws: its spec, its operands, and the program compiled for them."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -65,7 +67,7 @@ class Program(NamedTuple):
     dtype: np.dtype[Any] | None
     keyed: bool
     random: bool
-    parts: tuple["Program | None", ...]
+    parts: tuple[Program | None, ...]
 
     def compute(self, operands: tuple[Any, ...], key: Any) -> Array:
         """The weights, wide until the one cast; a law without randomness gets no key."""

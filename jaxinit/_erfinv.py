@@ -1,5 +1,7 @@
 """The inverse error function, written so that it fuses with the hash that feeds it."""
 
+from __future__ import annotations
+
 import functools
 
 import jax

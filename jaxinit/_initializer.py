@@ -1,5 +1,8 @@
 """What an initializer is: the protocol, the bound value, and the decorator that makes both."""
 
+from __future__ import annotations
+
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -81,7 +84,7 @@ class Bound:
 
     def __init__(
         self,
-        factory: Callable[..., "Bound"],
+        factory: Callable[..., Bound],
         function: Callable[..., Draw],
         arguments: dict[str, Any],
         given: tuple[str, ...],
@@ -126,24 +129,24 @@ class Bound:
         program, operands = plan(self, shape, kind, resolve(out_sharding, shape))
         return program, operands
 
-    def __mul__(self, factor: ArrayLike) -> "Bound":
+    def __mul__(self, factor: ArrayLike) -> Bound:
         from jaxinit.algebra import scaled  # which is itself made by `initializer`
 
         return scaled(self, factor)
 
     __rmul__ = __mul__
 
-    def __add__(self, other: Initializer | Callable[..., Array]) -> "Bound":
+    def __add__(self, other: Initializer | Callable[..., Array]) -> Bound:
         from jaxinit.algebra import added
 
         return added(self, other)
 
-    def __radd__(self, other: Initializer | Callable[..., Array]) -> "Bound":
+    def __radd__(self, other: Initializer | Callable[..., Array]) -> Bound:
         from jaxinit.algebra import added
 
         return added(other, self)
 
-    def replace(self, **changes: Any) -> "Bound":
+    def replace(self, **changes: Any) -> Bound:
         """The initializer that its factory makes with some arguments changed.
 
         Args:
@@ -178,10 +181,10 @@ class Bound:
         call = (*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items()))
         return f"{self._factory.__qualname__}({', '.join(call)})"
 
-    def __copy__(self) -> "Bound":
+    def __copy__(self) -> Bound:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Bound":
+    def __deepcopy__(self, memo: dict[int, Any]) -> Bound:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -253,7 +256,7 @@ def _plan(
 _cached_plan = functools.lru_cache(maxsize=4096)(_plan)
 
 
-def initializer(function: Callable[Concatenate[Spec, P], Draw]) -> "Factory[P]":
+def initializer(function: Callable[Concatenate[Spec, P], Draw]) -> Factory[P]:
     """The factory of an initializer, from a function that says what to draw.
 
     The function takes a `Spec` and the factory's own parameters, and returns the `sample` or
@@ -297,8 +300,11 @@ class Factory(Generic[P]):
 
     @functools.cached_property
     def __signature__(self) -> inspect.Signature:  # a cached one: hundreds would slow the import
-        full = inspect.signature(self._function)
-        parameters = tuple(full.parameters.values())[1:]
+        full, names = inspect.signature(self._function), inspect.unwrap(self._function).__globals__
+        parameters = [
+            p.replace(annotation=_evaluated(p.annotation, names))
+            for p in tuple(full.parameters.values())[1:]
+        ]
         return full.replace(parameters=parameters, return_annotation=Initializer)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Bound:
@@ -333,6 +339,14 @@ class Factory(Generic[P]):
 
     def __reduce__(self) -> str:
         return self.__qualname__
+
+
+def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
+    """An annotation; still as text, if a name in it is there for type checkers alone."""
+    if isinstance(annotation, str):
+        with contextlib.suppress(NameError):
+            return eval(annotation, names)
+    return annotation
 
 
 def initializer_argument(name: str, value: Any) -> Any:

@@ -1,5 +1,7 @@
 """Expectations over z ~ N(0, 1) of functions that are smooth in pieces, in double precision."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import math

@@ -1,5 +1,7 @@
 """Cosines of turns that are counted in integers, so that no angle is too large to be exact."""
 
+from __future__ import annotations
+
 import math
 from typing import Any, NamedTuple
 

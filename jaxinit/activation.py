@@ -1,5 +1,7 @@
 """Variance scaling for the activation that a layer's input went through."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any, Literal
 

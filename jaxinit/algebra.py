@@ -1,5 +1,7 @@
 """Multiples and sums of initializers."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
 import numpy as np

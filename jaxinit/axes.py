@@ -1,5 +1,7 @@
 """Which axes of a kernel are contracted, and the fans that follow."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Sequence
@@ -65,7 +67,7 @@ class Axes:
         return f"Axes({', '.join(f'{f.name}={v!r}' for f, v in values if v != f.default)})"
 
     @classmethod
-    def dense(cls) -> "Axes":
+    def dense(cls) -> Axes:
         """A matrix of inputs by outputs, which is what Flax's flattened kernels are too.
 
         >>> Axes.dense().fans((64, 32)).fan_in
@@ -74,7 +76,7 @@ class Axes:
         return cls(rank=2)
 
     @classmethod
-    def einsum(cls, equation: str) -> "Axes":
+    def einsum(cls, equation: str) -> Axes:
         """The kernel that is the second operand of an einsum.
 
         An axis that the input shares is contracted, if the output lacks it, and a batch axis, if
@@ -121,7 +123,7 @@ class Axes:
         transpose_kernel: bool = False,
         stride: int | Sequence[int] = 1,
         transposed: bool = False,
-    ) -> "Axes":
+    ) -> Axes:
         """A convolution kernel: taps, then inputs of a group, then outputs.
 
         With a stride s, of the k taps an input reaches k / s (a transposed convolution: an output
@@ -159,7 +161,7 @@ class Axes:
         )
 
     @classmethod
-    def embedding(cls) -> "Axes":
+    def embedding(cls) -> Axes:
         """A table of tokens by features, of which the features are contracted to score tokens.
 
         >>> Axes.embedding().fans((50257, 768)).fan_in
@@ -167,7 +169,7 @@ class Axes:
         """
         return cls(in_axis=-1, out_axis=-2, rank=2)
 
-    def stacked(self, axis: int = 0) -> "Axes":
+    def stacked(self, axis: int = 0) -> Axes:
         """These axes with one more in front, or elsewhere, over independent kernels.
 
         Args:

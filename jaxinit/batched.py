@@ -1,5 +1,7 @@
 """Any init function, compiled once for each distinct law and shape instead of once a parameter."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar

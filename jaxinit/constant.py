@@ -1,5 +1,7 @@
 """Constant weights, and those that the user knows; none of them touches the key."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from types import EllipsisType
 from typing import Annotated, Any, TypeAlias

@@ -1,5 +1,7 @@
 """Convolution kernels that keep the norm of what passes through them."""
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Sequence

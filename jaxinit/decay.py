@@ -1,5 +1,7 @@
 """Decay rates of linear recurrences: Mamba, LRU and RWKV."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any, Literal
 

@@ -1,5 +1,7 @@
 """Deep networks: factors that fall with depth, and a start that is linear at any depth."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any, Literal
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Tables of a vector for every token."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
 import jax.numpy as jnp

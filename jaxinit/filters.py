@@ -1,5 +1,7 @@
 """Convolution kernels that filter images: sub-pixel upsampling and Gabor banks."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal

@@ -255,7 +255,7 @@ def _all() -> Iterator[Entry]:
     for name, value in vars(jaxinit).items():
         factory = value._factory if isinstance(value, Bound) else value
         called = isinstance(factory, Factory | FunctionType)
-        made = called and inspect.signature(factory).return_annotation
+        made = called and inspect.signature(factory, eval_str=True).return_annotation
         if made is Initializer:
             yield Entry(name, factory)
 

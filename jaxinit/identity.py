@@ -1,5 +1,7 @@
 """Kernels that pass their input on: the identity, and what stands for it when sizes differ."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any, NamedTuple
 
@@ -28,7 +30,7 @@ class Places(NamedTuple):
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], axes: Axes, patches: bool = False) -> "Places":
+    def of(cls, shape: tuple[int, ...], axes: Axes, patches: bool = False) -> Places:
         """The places of a kernel's entries.
 
         Args:

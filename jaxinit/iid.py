@@ -1,5 +1,7 @@
 """Independent, identically distributed entries."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any, Literal
 

@@ -1,5 +1,7 @@
 """Networks that are a function of coordinates: implicit neural representations."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated
 

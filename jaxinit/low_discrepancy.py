@@ -1,5 +1,7 @@
 """Kernels of which every unit's weights are spread evenly over their law."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any, Literal
 

@@ -1,5 +1,7 @@
 """A kernel as a stack of matrices: inputs and taps are its rows, outputs its columns."""
 
+from __future__ import annotations
+
 import functools
 import math
 from typing import NamedTuple

@@ -1,5 +1,7 @@
 """Haar-distributed orthogonal and unitary matrices, by blocks of Householder reflections."""
 
+from __future__ import annotations
+
 import functools
 import itertools
 from collections.abc import Callable, Sequence

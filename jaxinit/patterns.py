@@ -1,5 +1,7 @@
 """Matrices that repeat their entries: circulant, Toeplitz, symmetric, antisymmetric."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

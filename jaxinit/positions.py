@@ -1,5 +1,7 @@
 """Tables of positions for attention: no weight to learn, unless one wants to."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any, Literal
 

@@ -1,5 +1,7 @@
 """Random bits and wide samples: the numbers of `jax.random`, hashed in one fused kernel."""
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Hashable, Sequence

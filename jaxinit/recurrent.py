@@ -1,5 +1,7 @@
 """Recurrent kernels, and kernels and biases that hold all gates of a cell side by side."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Annotated, Any
 

@@ -1,5 +1,7 @@
 """Sparse matrices of a given spectral radius."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
 import jax

@@ -1,5 +1,7 @@
 """Variance scaling: the variance of a weight follows from how many inputs or outputs a unit has."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 from jax.typing import ArrayLike, DTypeLike

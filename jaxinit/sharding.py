@@ -1,5 +1,7 @@
 """What `out_sharding` means, in each axis mode of a mesh."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias

@@ -1,5 +1,7 @@
 """A random order of every unit's inputs, of which each entry computes its own place."""
 
+from __future__ import annotations
+
 import math
 
 import jax

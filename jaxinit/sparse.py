@@ -1,5 +1,7 @@
 """Kernels of which every unit sees a few inputs only."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any
 

@@ -1,5 +1,7 @@
 """Vectors of unit norm."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax.numpy as jnp

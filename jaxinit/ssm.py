@@ -1,5 +1,7 @@
 """State matrices of state space models x' = A x + B u: HiPPO, its diagonal form, and S4D."""
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Step sizes of state space models, and the kernel that selects them."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
 import jax.numpy as jnp

@@ -1,5 +1,7 @@
 """Orthogonal and permutation matrices, and those of given singular values or rank."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any

@@ -1,5 +1,7 @@
 """Transformers: kernels by the part that they play, and the pairs that attention multiplies."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 

@@ -1,5 +1,7 @@
 """Bases of Fourier analysis, as matrices: y = x W is the transform of x."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any, Literal, TypeAlias
 

@@ -1,5 +1,7 @@
 """Kernels of transposed convolutions that enlarge an image."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Entries of a given variance, by fan and by distribution."""
 
+from __future__ import annotations
+
 import math
 from typing import Literal, TypeAlias
 

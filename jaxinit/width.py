@@ -1,5 +1,7 @@
 """Variance by the width of a network: weights for its limits, and for transformers."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated
 

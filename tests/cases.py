@@ -237,7 +237,7 @@ def public_initializers() -> Iterator[str]:
     """Names that jaxinit exports for a factory of initializers, or for one."""
     for name, value in vars(jaxinit).items():
         called = isinstance(value, Factory | FunctionType)
-        made = called and inspect.signature(value).return_annotation
+        made = called and inspect.signature(value, eval_str=True).return_annotation
         if isinstance(value, Bound) or made is Initializer:
             yield name
 

@@ -1,5 +1,6 @@
 """Bad input fails before any work, and says what to do."""
 
+import typing
 from typing import Any
 
 import jax
@@ -156,3 +157,18 @@ def test_axes_directly() -> None:
     with pytest.raises(TypeError, match="in_axis='x'"):
         Axes("x")  # type: ignore[arg-type]
     assert Axes([0, 1], 2).fans((2, 3, 4, 5)) == (30.0, 20.0, 5.0)
+
+
+def filled(shape: Any, dtype: Any, scale: Any) -> jax.Array:
+    return jnp.full(shape, scale, dtype)
+
+
+def test_annotations_as_text_are_checked_unless_they_name_what_only_type_checkers_see() -> None:
+    def law(spec: Any, mode: Any, scale: Any = 1.0) -> Any:
+        return jaxinit.fill(filled, scale)
+
+    law.__annotations__ = {"mode": repr(typing.Literal["a", "b"]), "scale": "NowhereToBeSeen"}
+    factory = jaxinit.initializer(law)
+    assert (factory("a", 2.0)(None, (3,)) == 2).all()
+    with pytest.raises(ValueError, match="mode='c'"):
+        factory("c")

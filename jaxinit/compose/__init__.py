@@ -1,5 +1,7 @@
 """Combinators: initializers made of initializers."""
 
+from __future__ import annotations
+
 from jaxinit.compose.context import with_axes as with_axes
 from jaxinit.compose.context import with_dtype as with_dtype
 from jaxinit.compose.context import with_sharding as with_sharding

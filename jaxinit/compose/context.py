@@ -1,5 +1,7 @@
 """Initializers with a dtype, a sharding or kernel axes of their own."""
 
+from __future__ import annotations
+
 import inspect
 from typing import Annotated, Any, get_args
 

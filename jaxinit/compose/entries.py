@@ -1,5 +1,7 @@
 """What becomes of single entries: masked, dropped, clipped, mixed, given a sign."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """Arrays side by side without copies, and the specs of what is so joined."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """A stack of layers, each with a law of its own."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
 import jax

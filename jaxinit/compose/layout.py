@@ -1,5 +1,7 @@
 """Where draws go in a larger kernel: side by side, stacked, repeated, turned."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any

@@ -1,5 +1,7 @@
 """Draws with the largest singular value that is asked for, found by matrix products alone."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
 import jax

@@ -1,5 +1,7 @@
 """Draws whose empirical moments or norms are exact, slice by slice."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias

@@ -1,5 +1,7 @@
 """Activations and their parameters as values."""
 
+from __future__ import annotations
+
 import difflib
 import functools
 from collections.abc import Callable, Hashable, Mapping

@@ -1,5 +1,7 @@
 """Gaussian moments of an activation, and the gain that makes up for them."""
 
+from __future__ import annotations
+
 import functools
 import math
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
