@@ -65,6 +65,7 @@ def assert_drawn(case: Case, sharding: NamedSharding, expected: Any) -> None:
 
 
 def assert_compiled(case: Case, sharding: NamedSharding, expected: Any) -> None:
+    assert isinstance(sharding.mesh, Mesh)
     with jax.set_mesh(sharding.mesh):
         found = jax.jit(lambda k: case.init(k, expected.shape, None, sharding.spec))(KEY)
         same(found, expected, case)

@@ -35,18 +35,19 @@ def curve(phi: Phi) -> Curve:
     return Curve(jax.vmap(phi), jax.vmap(jax.grad(phi)))
 
 
-def single(integrand: Callable[[Curve, Any, Any], Any]) -> Average:
+def single(integrand: Callable[[Any, Any, Any], Any]) -> Average:
     """E[f(φ, x, z)], x = √variance · z + shift, z ~ N(0, 1), as a function of variance and shift.
 
     Args:
-        integrand: f, of φ as a `Curve`, and x and z: their like, or several, stacked in front.
+        integrand: f, of φ as it is given, a `Curve` as a rule, and of x and z: their like, or
+            several, stacked in front.
 
     Returns:
         The average of each, in numpy or JAX, as the variance is. It is NaN where it is infinite, or
         φ was not resolved so far out.
     """
 
-    def average(phi: Curve, found: Panels, variance: Any, shift: Any = 0.0) -> Any:
+    def average(phi: Any, found: Panels, variance: Any, shift: Any = 0.0) -> Any:
         xp = home(variance)
         scale, shift = xp.sqrt(xp.maximum(variance, _TINY))[..., None], xp.asarray(shift)[..., None]
         z, weights = points((np.asarray(found.ends) - shift) / scale)
