@@ -555,6 +555,13 @@ def test_any_callable_will_do(make: Any) -> None:
     np.testing.assert_allclose(make(theirs)(KEY, (8, 8)), ours, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("inits", [(HE, HE * 0.5, HE * 2.0), (HE, NORMAL, jaxinit.zeros)], ids=repr)
+def test_each_layer_draws_from_a_key_of_its_own(inits: Any) -> None:
+    found = jaxinit.layered(*inits, axis=1)(KEY, (8, 3, 4))
+    for i, key in enumerate(jax.random.split(KEY, 3)):
+        np.testing.assert_allclose(found[:, i], inits[i](key, (8, 4)), rtol=1e-6, atol=0)
+
+
 def test_a_row_of_initializers_is_a_value() -> None:
     init = jaxinit.blocks(HE, jaxinit.zeros, axis=0, sizes=[4, 2]) * 0.5
     assert repr(init) == (
