@@ -555,7 +555,9 @@ def test_any_callable_will_do(make: Any) -> None:
     np.testing.assert_allclose(make(theirs)(KEY, (8, 8)), ours, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("inits", [(HE, HE * 0.5, HE * 2.0), (HE, NORMAL, jaxinit.zeros)], ids=repr)
+@pytest.mark.parametrize(
+    "inits", [(HE * 0.5, HE * 1.5, HE * 2.0), (HE, NORMAL, jaxinit.zeros)], ids=repr
+)
 def test_each_layer_draws_from_a_key_of_its_own(inits: Any) -> None:
     found = jaxinit.layered(*inits, axis=1)(KEY, (8, 3, 4))
     for i, key in enumerate(jax.random.split(KEY, 3)):
