@@ -168,7 +168,8 @@ def test_blocks_on_a_diagonal() -> None:
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_a_stack_is_its_slices(init: Any, axis: int) -> None:
     shape = tuple(np.insert((4, 6), axis % 3, 3))
-    for key in (KEY, jax.random.key_data(KEY), jax.random.key(1, impl="philox4x32")):
+    others = (jax.random.key_data(KEY), jax.random.key(1, impl="philox4x32"))
+    for key in (KEY, *(others if axis == 0 else ())):
         stack = jnp.moveaxis(jaxinit.stacked(init, axis)(key, shape), axis, 0)
         for found, k in zip(stack, jax.random.split(key, 3), strict=True):
             equal(found, jax.jit(init, static_argnums=(1, 2))(k, (4, 6), np.dtype("float32")))
@@ -248,8 +249,11 @@ def test_masked_entries_are_filled() -> None:
     assert jaxinit.masked(jaxinit.ones, [[0], [1]])(None, (2, 2), int).tolist() == [[0, 0], [1, 1]]
 
 
-@pytest.mark.parametrize("axis", [None, 0, -1, (0, 2)], ids=str)
-@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("fraction", "axis"),
+    [*((0.3, axis) for axis in (None, 0, -1, (0, 2))), (0.0, None), (0.5, (0, 2)), (1.0, -1)],
+    ids=str,
+)
 def test_the_number_of_zeros_is_exact(fraction: float, axis: Any) -> None:
     shape = (7, 6, 5)
     w = np.asarray(jaxinit.sparsified(foreign, fraction, axis)(KEY, shape))
@@ -340,7 +344,7 @@ SLICES = [
 @pytest.mark.parametrize(("axis", "shape", "dtype"), SLICES, ids=range(4))
 def test_moments_are_exact(axis: Any, shape: tuple[int, ...], dtype: Any) -> None:
     tiny = NORMAL * 2.0**-70  # whose squares are no float32
-    for init in (NORMAL, tiny, NORMAL + jaxinit.constant(2.0)):
+    for init in (NORMAL + jaxinit.constant(2.0), *((NORMAL, tiny) if axis == 0 else ())):
         v = wide(init(KEY, shape, dtype))
         w = wide(jaxinit.centered(init, axis)(KEY, shape, dtype))
         size = abs(v).max()
@@ -545,13 +549,17 @@ def test_constants_never_touch_the_key(make: Any) -> None:
 @pytest.mark.parametrize("make", COMBINATORS + RANDOM, ids=lambda make: repr(make(jaxinit.ones)))
 def test_any_callable_will_do(make: Any) -> None:
     sharding = NamedSharding(mesh(AxisType.Auto, 4, 2), P("a", "b"))
-    theirs = jax.jit(jax.nn.initializers.normal(1.0), static_argnums=(1, 2))
     found = make(foreign)(KEY, (8, 8), jnp.float32)
     sharded = make(foreign)(KEY, (8, 8), jnp.float32, sharding)
     assert sharded.sharding == sharding
     np.testing.assert_allclose(sharded, found, rtol=0, atol=1e-5)
     assert make(foreign) == make(foreign)
-    ours = make(NORMAL)(KEY, (8, 8))  # JAX's normal is ours
+
+
+@pytest.mark.parametrize("make", (COMBINATORS + RANDOM)[::3], ids=lambda m: repr(m(jaxinit.ones)))
+def test_what_jax_draws_is_what_jaxinit_draws(make: Any) -> None:
+    theirs = jax.jit(jax.nn.initializers.normal(1.0), static_argnums=(1, 2))
+    ours = make(NORMAL)(KEY, (8, 8))
     np.testing.assert_allclose(make(theirs)(KEY, (8, 8)), ours, rtol=0, atol=2e-6)
 
 

@@ -141,6 +141,7 @@ def test_traced_parameters() -> None:
 
 
 def test_susceptibility() -> None:
+    assert gains.susceptibility("tanh", np.zeros((2, 0)), 1.5).shape == (2, 0)
     q = np.array([0, 0.01, 1, 100])
     exact = 1.5 * 4 / np.pi / np.sqrt(1 + 4 * q)
     np.testing.assert_allclose(gains.susceptibility(jax.lax.erf, q, 1.5), exact, rtol=1e-10)

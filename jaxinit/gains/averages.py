@@ -189,11 +189,11 @@ def _at_once(
 ) -> Result:
     arrays = np.broadcast_arrays(*(np.asarray(arg, np.float64) for arg in args))
     rows, shape = np.stack([a.ravel() for a in arrays]), arrays[0].shape
+    if not rows.size:
+        return np.zeros(shape)
     panels = resolved(fn, params)
-    if average in (
-        product,
-        slope_product,
-    ):  # of millions of points, which one program does not keep
+    if average in (product, slope_product):
+        # Of millions of points, none of which a program keeps.
         program = _compiled(average, fn, params)
         with on_the_host():
             found = np.array([program(*row) for row in rows.T], np.float64)
