@@ -145,6 +145,7 @@ from jaxinit.width import wang as wang
 if _TYPE_CHECKING:
     from jaxinit import capture as capture
     from jaxinit import data as data
+    from jaxinit import flax as flax
     from jaxinit import presets as presets
     from jaxinit.advice import recommend as recommend
     from jaxinit.diagnosis import diagnose as diagnose
@@ -162,6 +163,7 @@ else:
             "data": "jaxinit.data",
             "describe": "jaxinit.report",
             "diagnose": "jaxinit.diagnosis",
+            "flax": "jaxinit.flax",
             "presets": "jaxinit.presets",
             "recommend": "jaxinit.advice",
             **dict.fromkeys(("Rules", "by_depth", "joint"), "jaxinit.rules"),

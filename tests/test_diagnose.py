@@ -204,6 +204,8 @@ def test_bounded_activations_saturate_and_parallel_outputs_collapse(tanh: Examin
     found = by_symptom(tanh(collapsed, X))["rank-collapse"]
     assert found.where[-1] == "l6/w"
     assert found.evidence["1 - cosine last"] < found.evidence["allowed"] < thresholds.PARALLEL
+    nearly = X[:1] + 1e-3 * X  # parallel by the data, before any layer
+    assert "rank-collapse" not in by_symptom(tanh(collapsed, nearly))
 
 
 def attend(params: Weights, x: Any) -> Any:

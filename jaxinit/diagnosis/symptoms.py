@@ -251,7 +251,9 @@ def _rank_collapse(patient: Patient) -> Iterator[Finding]:
     apart = [1 - (r.cosine or 0.0) for r in chain]
     least = thresholds.parallel(r.units for r in chain)
     # What is parallel from the start, as by a position added to all, is so by the data.
-    if len(chain) < 2 or apart[-1] >= least or apart[0] <= max(apart[-1], 0) * thresholds.GROWN:
+    if len(chain) < 2 or apart[-1] >= least:
+        return
+    if apart[0] <= max(apart[-1], thresholds.RESOLVED) * thresholds.GROWN:
         return
     last = max((i for i, x in enumerate(apart) if x >= least), default=-1)
     yield _finding(
