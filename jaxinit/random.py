@@ -13,11 +13,8 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
 
+from jaxinit import _threefry
 from jaxinit._erfinv import erf_inv
-
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_PARITY = np.uint32(0x1BD11BDA)
-_WORD = 1 << 32
 
 
 def key(seed: int) -> Array:
@@ -78,8 +75,8 @@ def _fused_implementation() -> Hashable:
     return extend.define_prng_impl(
         key_shape=threefry.key_shape,
         seed=threefry.seed,
-        split=lambda key, shape: jnp.stack(_hash(key, shape), axis=-1),
-        random_bits=_threefry_bits,
+        split=lambda key, shape: jnp.stack(_threefry.words(key, shape), axis=-1),
+        random_bits=_threefry.bits,
         fold_in=threefry.fold_in,
         name="jaxinit_threefry2x32",
         tag="fused_fry",
@@ -108,7 +105,7 @@ def bits(key: ArrayLike, shape: Sequence[int] = (), dtype: DTypeLike = jnp.uint3
     """
     dtype = np.dtype(dtype)
     if jax.random.key_impl(key) == "threefry2x32":
-        return _threefry_bits(jax.random.key_data(key), dtype.itemsize * 8, tuple(shape))
+        return _threefry.bits(jax.random.key_data(key), dtype.itemsize * 8, tuple(shape))
     return jax.random.bits(key, tuple(shape), dtype)
 
 
@@ -321,59 +318,6 @@ def disk(
 def _polar(modulus: Array, key: Array) -> Array:
     angle = uniform(key, modulus.shape, modulus.dtype, 0, 2 * math.pi)
     return lax.complex(modulus * jnp.cos(angle), modulus * jnp.sin(angle))
-
-
-def _threefry_bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:
-    high, low = _hash(key, shape)
-    if width == 64:
-        return (high.astype(jnp.uint64) << np.uint64(32)) | low.astype(jnp.uint64)
-    return lax.convert_element_type(lax.bitwise_xor(high, low), f"uint{width}")
-
-
-def _hash(key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Threefry-2x32 of every position's row-major index (Salmon et al. 2011), twenty rounds."""
-    high, low = _counter(shape)  # all by lax: operators of jnp are slow to trace
-    k0, k1 = (lax.index_in_dim(key, i, keepdims=False) for i in range(2))
-    ks = (k0, k1, lax.bitwise_xor(lax.bitwise_xor(k0, k1), _PARITY))
-    x0, x1 = lax.add(high, ks[0]), lax.add(low, ks[1])
-    for i in range(5):
-        for r in _ROTATIONS[i % 2]:
-            x0 = lax.add(x0, x1)
-            x1 = lax.bitwise_xor(x0, _rotate_left(x1, r))
-        x0 = lax.add(x0, ks[(i + 1) % 3])
-        x1 = lax.add(x1, lax.add(ks[(i + 2) % 3], np.uint32(i + 1)))
-    return x0, x1
-
-
-def _rotate_left(x: Array, r: int) -> Array:
-    left = lax.shift_left(x, np.uint32(r))
-    return lax.bitwise_or(left, lax.shift_right_logical(x, np.uint32(32 - r)))
-
-
-def _counter(shape: tuple[int, ...]) -> tuple[Array | np.uint32, Array]:
-    """Row-major indices as two 32-bit words; one iota an axis, so that any axis may be sharded."""
-    high: Array | np.uint32 = np.uint32(0)
-    low = lax.full(shape, 0, jnp.uint32)
-    wide = math.prod(shape) > _WORD
-    stride = 1
-    for axis in reversed(range(len(shape))):
-        i = lax.broadcasted_iota(jnp.uint32, shape, axis)
-        product = lax.mul(i, np.uint32(stride % _WORD))
-        low = lax.add(low, product)
-        if wide:
-            carry = (low < product).astype(jnp.uint32)
-            high = high + carry + _multiply_high(i, stride % _WORD) + i * np.uint32(stride // _WORD)
-        stride *= shape[axis]
-    return high, low
-
-
-def _multiply_high(a: Array, b: int) -> Array:
-    """The upper word of the 64-bit product of two 32-bit words."""
-    half, mask = np.uint32(16), np.uint32(0xFFFF)
-    a1, a0 = a >> half, a & mask
-    b1, b0 = np.uint32(b >> 16), np.uint32(b & 0xFFFF)
-    middle = a1 * b0 + ((a0 * b0) >> half)
-    return a1 * b1 + (middle >> half) + ((a0 * b1 + (middle & mask)) >> half)
 
 
 def _real(dtype: DTypeLike) -> np.dtype[Any]:

@@ -1,7 +1,5 @@
 """Combinators: initializers made of initializers."""
 
-from __future__ import annotations
-
 from jaxinit.compose.context import with_axes as with_axes
 from jaxinit.compose.context import with_dtype as with_dtype
 from jaxinit.compose.context import with_sharding as with_sharding

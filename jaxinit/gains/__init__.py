@@ -1,7 +1,5 @@
 """The theory of signal propagation: moments of an activation, and what depth makes of a signal."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from jaxinit._lazy import lazy as _lazy

@@ -191,7 +191,7 @@ def _at_once(
     rows, shape = np.stack([a.ravel() for a in arrays]), arrays[0].shape
     if not rows.size:
         return np.zeros(shape)
-    panels = resolved(fn, params)
+    known = resolved(fn, params)
     if average in (product, slope_product):
         # Of millions of points, none of which a program keeps.
         program = _compiled(average, fn, params)
@@ -202,12 +202,12 @@ def _at_once(
         phi = Curve(lambda x: line(x)[0], lambda x: line(x)[1])
         lots = np.split(rows, range(_LOT, rows.shape[1], _LOT), axis=1)
         with np.errstate(all="ignore"):  # what is infinite is told of below
-            found = np.concatenate([average(phi, panels, *lot) for lot in lots])
+            found = np.concatenate([average(phi, known, *lot) for lot in lots])
     if strict and np.isnan(found).any():
         at = ", ".join(f"{a.ravel()[np.isnan(found).argmax()]:.6g}" for a in arrays)
         raise ValueError(
             f"an average of fn={fn!r} at {at} is infinite, or needs it at |x| > "
-            f"{panels.ends[-1]:.6g}, where it was not resolved"
+            f"{known.ends[-1]:.6g}, where it was not resolved"
         )
     return found.reshape(shape) if shape else float(found[0])
 
