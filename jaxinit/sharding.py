@@ -92,7 +92,9 @@ def place(compute: Callable[..., Array], sharding: NamedSharding | None, *argume
     def constrained(*arguments: Any) -> Array:
         return jax.lax.with_sharding_constraint(compute(*arguments), spec)
 
-    abstract = NamedSharding(sharding.mesh.abstract_mesh, spec)
+    # A type tells of explicit axes alone: where a mesh has others, the constraint tells of those.
+    typed = [tuple(name for name in _names(part) if name in explicit) or None for part in spec]
+    abstract = NamedSharding(sharding.mesh.abstract_mesh, PartitionSpec(*typed))
     return jax.sharding.auto_axes(constrained, axes=explicit, out_sharding=abstract)(*arguments)
 
 

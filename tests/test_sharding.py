@@ -72,6 +72,22 @@ def assert_compiled(case: Case, sharding: NamedSharding, expected: Any) -> None:
         assert found.sharding.is_equivalent_to(sharding, found.ndim)
 
 
+@pytest.mark.parametrize("spec", [P("a"), P("a", "b"), P(None, "b"), P(("a", "b"))], ids=str)
+def test_a_mesh_may_have_axes_of_both_modes(spec: PartitionSpec) -> None:
+    kinds = (AxisType.Explicit, AxisType.Auto)
+    mixed = Mesh(np.array(jax.devices()).reshape(4, 2), ("a", "b"), axis_types=kinds)
+    init, sharding = jaxinit.he_normal(), NamedSharding(mixed, spec)
+    expected = np.asarray(init(KEY, (64, 32)))
+    with jax.set_mesh(mixed):
+        drawn = [
+            init(KEY, (64, 32), None, spec),
+            jax.jit(lambda k: init(k, (64, 32), None, spec))(KEY),
+        ]
+    for found in (*drawn, init(KEY, (64, 32), None, sharding)):
+        np.testing.assert_array_equal(found, expected)
+        assert found.sharding.is_equivalent_to(sharding, 2)
+
+
 @pytest.mark.parametrize("sizes", [(1,), (2,), (4,), (8,), (2, 2)], ids=str)
 def test_values_do_not_depend_on_the_number_of_devices(sizes: tuple[int, ...]) -> None:
     for init, tolerance in ((jaxinit.he_normal(), 0.0), (jaxinit.orthogonal(), 1e-5)):
