@@ -12,6 +12,7 @@ from jax import Array
 from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 
+from jaxinit._rounding import cast
 from jaxinit.sharding import place
 
 Law = Callable[..., Array]
@@ -189,6 +190,6 @@ def run(
     def weights(operands: tuple[Any, ...], key: Any) -> Array:
         # Were they known, the compiler would merge constant factors, and round otherwise.
         operands = jax.lax.optimization_barrier(operands)
-        return program.compute(operands, key).astype(program.dtype)
+        return cast(program.compute(operands, key), program.dtype)
 
     return place(weights, program.spec.sharding, operands, key)

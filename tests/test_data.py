@@ -395,6 +395,10 @@ BAD: list[tuple[str, Callable[[], Any]]] = [
     (r"key=None: orthogonal=True", lambda: data.lsuv(deep, [W], X)),
     (r"found no kernel", lambda: data.lsuv(lambda p, x: p * x, W[0], X, KEY)),
     (r"found no kernel.*0 \(kept\)", lambda: data.krahenbuhl(deep, [W], X, keep=["**"])),
+    (
+        r"still .* times the mean.*at the best, in iteration [1-3]: raise iterations",
+        lambda: data.krahenbuhl(deep, [W, 9 * W, W], X, tolerance=1e-6, iterations=3),
+    ),
     (r"0: the outputs.*variance 0", lambda: data.lsuv(deep, [0 * W], X, orthogonal=False)),
     (r"0: 16 of 16 units", lambda: data.weight_norm(deep, [0 * W], X)),
     (r"0: it is used 2 times", lambda: data.weight_norm(lambda p, x: x @ p[0] @ p[0], [W], X)),

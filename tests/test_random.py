@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import jaxinit
 from jaxinit import random
 from jaxinit._erfinv import MIDDLE, erf_inv
+from jaxinit._rounding import cast
 
 KEY = jax.random.key(42)
 SHAPES = [(), (1,), (7,), (3, 5), (2, 3, 4), (33, 65), (0, 3), (1025,)]
@@ -143,6 +144,17 @@ def test_erf_inv_inverts_erf_and_its_slope_is_right() -> None:
     chex.assert_trees_all_close(jax.lax.erf(erf_inv(u)), u, atol=1e-6)
     slope = jax.vmap(jax.grad(erf_inv))(u)
     chex.assert_trees_all_close(slope, jax.vmap(jax.grad(jax.lax.erf_inv))(u), rtol=1e-4)
+
+
+def test_the_cast_to_bfloat16_is_that_of_xla_for_every_kind_of_float32() -> None:
+    """All exponents and signs, all that decides the rounding, infinities and arithmetic's NaN."""
+    upper, lower = np.arange(2**16, dtype=np.uint32), [0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF]
+    words = (upper[:, None] << np.uint32(16) | np.array(lower, np.uint32)).ravel()
+    x = words.view(np.float32)
+    x = np.append(x[~np.isnan(x)], np.array([np.nan, -np.nan], np.float32))
+    ours, xla = jax.jit(lambda x: (cast(x, jnp.bfloat16), x.astype(jnp.bfloat16)))(x)
+    np.testing.assert_array_equal(ours.astype(jnp.float32), xla.astype(jnp.float32))
+    assert jax.grad(lambda x: cast(3 * x, jnp.bfloat16).astype(jnp.float32))(1.0) == 3
 
 
 def test_fused_keys_split_fold_and_draw_alike() -> None:

@@ -210,9 +210,11 @@ def _check(uses: Uses, state: _State, tolerance: float) -> None:
                 "whatever their scales"
             )
     if not bool(state.good):
-        spread = float(state.history[-1])
+        spreads = np.exp(np.asarray(state.history[: int(state.passes)]))
+        least = int(spreads.argmin())
         raise ValueError(
-            f"after {int(state.passes)} iterations a layer's rate is still {np.exp(spread):.3g} "
-            f"times the mean, or less than it by that: raise iterations or tolerance={tolerance}, "
-            "or name in keep= queries and keys, whose product keeps its rate whatever their scales"
+            f"after {len(spreads)} iterations a layer's rate is still {spreads[-1]:.3g} times the "
+            f"mean, or less than it by that, and was {spreads[least]:.3g} times it at the best, in "
+            f"iteration {least + 1}: raise iterations, or tolerance={tolerance}, or name in keep= "
+            "queries and keys, whose product keeps its rate whatever their scales"
         )
