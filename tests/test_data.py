@@ -396,8 +396,8 @@ BAD: list[tuple[str, Callable[[], Any]]] = [
     (r"found no kernel", lambda: data.lsuv(lambda p, x: p * x, W[0], X, KEY)),
     (r"found no kernel.*0 \(kept\)", lambda: data.krahenbuhl(deep, [W], X, keep=["**"])),
     (
-        r"still .* times the mean.*at the best, in iteration [1-3]: raise iterations",
-        lambda: data.krahenbuhl(deep, [W, 9 * W, W], X, tolerance=1e-6, iterations=3),
+        r"still .* times the mean.*at the best, in iteration 1: raise iterations",
+        lambda: data.krahenbuhl(deep, [W, 9 * W, W], X, tolerance=1e-6, iterations=1),
     ),
     (r"0: the outputs.*variance 0", lambda: data.lsuv(deep, [0 * W], X, orthogonal=False)),
     (r"0: 16 of 16 units", lambda: data.weight_norm(deep, [0 * W], X)),
