@@ -8,9 +8,12 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+# All bits of a float32 but its sign.
+_SIZE = np.uint32(0x7FFFFFFF)
+
 
 def cast(x: Array, dtype: DTypeLike | None) -> Array:
-    """x in a dtype, rounded to nearest, ties to even; a NaN that arithmetic made stays one."""
+    """x in a dtype, rounded to nearest, ties to even; a quiet NaN stays one."""
     if x.dtype == np.float32 and dtype == jnp.bfloat16:
         return _bfloat16(x)
     return x.astype(dtype)
@@ -21,8 +24,10 @@ def cast(x: Array, dtype: DTypeLike | None) -> Array:
 def _bfloat16(x: Array) -> Array:
     word = lax.bitcast_convert_type(x, jnp.uint32)
     odd = (word >> np.uint32(16)) & np.uint32(1)
-    rounded = (word + (np.uint32(0x7FFF) + odd)) >> np.uint32(16)
-    return lax.bitcast_convert_type(rounded.astype(jnp.uint16), jnp.bfloat16)
+    size = (word & _SIZE) + (odd + np.uint32(0x7FFF))
+    # A NaN of all ones, which GPUs make, would carry into the sign and come out as zero.
+    rounded = lax.min(size, _SIZE) | (word & ~_SIZE)
+    return lax.bitcast_convert_type((rounded >> np.uint32(16)).astype(jnp.uint16), jnp.bfloat16)
 
 
 @_bfloat16.defjvp
