@@ -14,7 +14,7 @@ from scipy import optimize, special
 
 from jaxinit import gains
 from jaxinit._panels import panels
-from jaxinit._quadrature import vectorized
+from jaxinit._pointwise import vectorized
 
 SELU = (1.6732632423543772, 1.0507009873554805)
 

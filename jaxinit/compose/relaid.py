@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend import core
 
-from jaxinit._entrywise import BITWISE, ENTRYWISE
+from jaxinit._entrywise import BITWISE, CALLS, ENTRYWISE
 
-_CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 _BY_ENTRY = ENTRYWISE | BITWISE
 _WORD = 1 << 32
 
@@ -62,8 +61,8 @@ class _Layout:
     def _step(self, equation: Any, given: list[Any]) -> Sequence[Any]:
         primitive, params = equation.primitive, equation.params
         name, made = primitive.name, equation.outvars[0].aval
-        if name in _CALLS:
-            inner = params[_CALLS[name]]
+        if name in CALLS:
+            inner = params[CALLS[name]]
             return self.run(inner.jaxpr, inner.consts, given)
         if made.shape == self.old:
             if name == "iota":

@@ -11,7 +11,7 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
 from jaxinit._panels import GENERIC, REACH, Line, Panels, home, panels, points
-from jaxinit._quadrature import on_the_host, vectorized
+from jaxinit._pointwise import on_the_host, vectorized
 from jaxinit.gains.names import Activation, Parameters, fixed, scalar
 
 Phi: TypeAlias = Callable[[Any], Any]

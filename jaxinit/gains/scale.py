@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from jaxinit._checks import one_of
-from jaxinit._quadrature import Numbers, expectation, on_the_line, vectorized
+from jaxinit._pointwise import on_the_line, vectorized
+from jaxinit._quadrature import Numbers, expectation
 from jaxinit.gains.names import LINEAR, Activation, Parameters, activation, fixed, scalar
 
 Moment: TypeAlias = Literal["second", "variance", "torch"]

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinit._checks import fraction, positive, whole
-from jaxinit._quadrature import Numbers, on_the_host
+from jaxinit._pointwise import on_the_host
+from jaxinit._quadrature import Numbers
 from jaxinit.gains.averages import Phi, double, resolved, single
 from jaxinit.gains.maps import check_continuous
 from jaxinit.gains.names import Activation, activation, fixed, scalar

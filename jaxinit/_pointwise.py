@@ -1,0 +1,224 @@
+"""Functions of a scalar in JAX on arrays of points, in double precision and without a wait.
+
+An activation is a few operations that numpy has too, and has at once, where XLA compiles for a
+tenth of a second. So what JAX traces is evaluated by numpy if it knows all of it, and compiled
+otherwise, or for as many points as pay for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxinit._entrywise import CALLS
+from jaxinit._quadrature import Numbers
+
+if TYPE_CHECKING:
+    from jax.extend.core import ClosedJaxpr
+
+# Of points or of operands; a list of results.
+Evaluation: TypeAlias = Callable[..., list[Any]]
+
+# Points that a compiled function takes at once: the nodes of all panels before any is halved.
+_ROW = 1600
+# Points at once from which on a compiled function is the sooner done.
+_MANY = 1 << 17
+_DTYPES = (np.float64, np.float32, np.bool_)
+_WORDS = (np.uint64, np.uint32)
+
+
+def _by_point(function: Callable[[float], float]) -> Callable[[Any], Any]:
+    return lambda x: np.fromiter(map(function, x.flat), np.float64, x.size).reshape(x.shape)
+
+
+# The primitives of JAX of which numpy gives the same results, but for rounding.
+NUMPY: dict[str, Callable[..., Any]] = {
+    **{name: getattr(np, name) for name in ("abs", "cbrt", "ceil", "cos", "cosh", "exp", "exp2")},
+    **{name: getattr(np, name) for name in ("expm1", "floor", "log", "log1p", "sign", "sin")},
+    **{name: getattr(np, name) for name in ("sinh", "sqrt", "square", "tan", "tanh")},
+    **{"acos": np.arccos, "acosh": np.arccosh, "asin": np.arcsin, "asinh": np.arcsinh},
+    **{"atan": np.arctan, "atan2": np.arctan2, "atanh": np.arctanh, "pow": np.power},
+    **{"add": np.add, "add_any": np.add, "sub": np.subtract, "neg": np.negative},
+    **{"mul": np.multiply, "div": np.divide, "rem": np.fmod, "max": np.maximum, "min": np.minimum},
+    **{"eq": np.equal, "ne": np.not_equal, "gt": np.greater, "ge": np.greater_equal},
+    **{"lt": np.less, "le": np.less_equal, "is_finite": np.isfinite},
+    **{"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert},
+    "broadcast_in_dim": np.asarray,
+    "clamp": lambda low, x, high: np.clip(x, low, high),
+    "convert_element_type": np.asarray,
+    "copy": np.asarray,
+    "erf": _by_point(math.erf),
+    "erfc": _by_point(math.erfc),
+    "logistic": lambda x: 1 / (1 + np.exp(-x)),
+    "one_minus_square": lambda x: (1 - x) * (1 + x),
+    "polynomial": lambda x, *coefficients: np.polynomial.polynomial.polyval(x, coefficients),
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "select_n": lambda which, *cases: np.choose(which, cases),
+}
+
+
+def on_the_line(fn: Callable[[Any], Any], label: str) -> Callable[[Numbers], Numbers]:
+    """A function of a scalar in JAX, as one of arrays in numpy: finite, and in double precision.
+
+    Args:
+        fn: any function that JAX can trace.
+        label: for errors.
+
+    Returns:
+        A function of points of any shape, as `vectorized` makes it.
+
+    >>> on_the_line(jax.nn.relu, "relu")(np.array([[-1.0, 2.0]])).tolist()
+    [[0.0, 2.0]]
+    """
+    evaluate = vectorized(fn, label)
+
+    def values(z: Numbers) -> Numbers:
+        y: Numbers = evaluate(z)
+        wrong = ~np.isfinite(y)
+        if wrong.any():
+            raise ValueError(
+                f"{label} is {y[wrong][0]} at {z[wrong][0]:.6g}: its moments need it finite on the "
+                "line"
+            )
+        return y
+
+    return values
+
+
+def vectorized(
+    fn: Callable[[Any], Any],
+    label: str,
+    transform: Callable[[Callable[[Any], Any]], Callable[[Any], Any]] = lambda f: f,
+) -> Callable[[Numbers], Any]:
+    """What JAX makes of a function of a scalar, on arrays, in double precision and at once.
+
+    Args:
+        fn: any function that JAX can trace.
+        label: for errors.
+        transform: such as `jax.value_and_grad`.
+
+    Returns:
+        A function from points of any shape in numpy to such arrays. It traces fn once, and runs
+        also while something else is traced.
+
+    >>> vectorized(jnp.sin, "sin", jax.grad)(np.zeros(2)).tolist()
+    [1.0, 1.0]
+    """
+
+    def scalar(x: Any) -> Any:
+        y = jnp.asarray(fn(x))
+        if y.shape != () or jnp.iscomplexobj(y):
+            raise TypeError(f"it returns {y.dtype}{list(y.shape)} for a number")
+        return y.astype(np.float64)
+
+    @functools.cache
+    def trace() -> tuple[ClosedJaxpr, Any]:
+        point = jax.ShapeDtypeStruct((), np.float64)
+        traced, form = jax.make_jaxpr(transform(scalar), return_shape=True)(point)
+        return traced, jax.tree.structure(form)
+
+    @functools.cache
+    def program(many: bool) -> tuple[Evaluation, Any]:
+        try:
+            traced, form = trace()
+            return (None if many else by_numpy(traced)) or by_xla(traced), form
+        except Exception as error:
+            raise TypeError(f"{label} is no function of a real scalar in JAX: {error}") from error
+
+    def evaluate(points: Numbers) -> Any:
+        with jax.enable_x64(True), jax.default_device(_host()), np.errstate(all="ignore"):
+            run, form = program(points.size >= _MANY)
+            found = run(points)
+        return jax.tree.unflatten(form, [np.broadcast_to(y, points.shape) for y in found])
+
+    return evaluate
+
+
+def by_numpy(traced: ClosedJaxpr) -> Evaluation | None:
+    """What numpy makes of a trace of scalars, on arrays; None if it does not know an operation.
+
+    >>> by_numpy(jax.make_jaxpr(jax.nn.relu)(0.0))(np.array([-1.0, 2.0]))[0].tolist()
+    [0.0, 2.0]
+    """
+    from jax.extend.core import Literal
+
+    jaxpr, constants = traced.jaxpr, [np.asarray(constant) for constant in traced.consts]
+    steps = [(equation, _operation(equation)) for equation in jaxpr.eqns]
+    known = [(equation, operation) for equation, operation in steps if operation]
+    if len(known) < len(steps):
+        return None
+
+    def run(*given: Any) -> list[Any]:
+        variables, values = (*jaxpr.constvars, *jaxpr.invars), (*constants, *given)
+        held: dict[Any, Any] = dict(zip(variables, values, strict=True))
+
+        def read(atom: Any) -> Any:
+            literal = isinstance(atom, Literal)
+            return np.asarray(atom.val, atom.aval.dtype) if literal else held[atom]
+
+        for equation, operation in known:
+            found = operation(*map(read, equation.invars))
+            for variable, y in zip(equation.outvars, found, strict=True):
+                held[variable] = np.asarray(y, variable.aval.dtype)
+        return list(map(read, jaxpr.outvars))
+
+    return run
+
+
+def _operation(equation: Any) -> Evaluation | None:
+    name, params = equation.primitive.name, equation.params
+    known = _DTYPES + _WORDS * (name in ("bitcast_convert_type", "and"))
+    if any(variable.aval.dtype not in known for variable in equation.outvars):
+        return None
+    if name in CALLS:
+        return by_numpy(params[CALLS[name]])
+    if name == "bitcast_convert_type":
+        return lambda x: [x.view(params["new_dtype"])]
+    if name == "integer_pow":
+        return lambda x: [x ** params["y"]]
+    if name in NUMPY:
+        return lambda *operands: [NUMPY[name](*operands)]
+    return None
+
+
+def by_xla(traced: ClosedJaxpr) -> Evaluation:
+    """What XLA makes of a trace of a scalar, on arrays: one program for a row of points.
+
+    >>> by_xla(jax.make_jaxpr(jax.nn.relu)(0.0))(np.array([-1.0, 2.0]))[0].tolist()
+    [0.0, 2.0]
+    """
+    from jax.extend.core import jaxpr_as_fun
+
+    row = jax.ShapeDtypeStruct((_ROW,), *{x.dtype for x in traced.in_avals})
+    program = jax.jit(jax.vmap(jaxpr_as_fun(traced))).lower(row).compile()
+
+    def joined(points: Numbers, parts: Sequence[Any]) -> Any:
+        return np.concatenate(parts)[: points.size].reshape(points.shape)
+
+    def run(points: Numbers) -> list[Any]:
+        rows = np.pad(points.ravel(), (0, -points.size % _ROW), "edge").reshape(-1, _ROW)
+        results = zip(*(program(row) for row in rows), strict=True)
+        return [joined(points, parts) for parts in results]
+
+    return run
+
+
+@contextlib.contextmanager
+def on_the_host() -> Iterator[None]:
+    """At once, also while something is traced, in double precision and on a CPU."""
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True), jax.default_device(_host()):
+        yield
+
+
+def _host() -> Any:
+    """A CPU, so that every platform gets the same numbers, unless JAX may not use it."""
+    config: Any = jax.config
+    platforms = config.jax_platforms
+    return "cpu" if not platforms or "cpu" in platforms.split(",") else None

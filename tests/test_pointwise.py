@@ -1,0 +1,127 @@
+"""Activations evaluated by numpy against what XLA compiles of the same trace."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxinit import gains
+from jaxinit._entrywise import CALLS
+from jaxinit._pointwise import NUMPY, by_numpy, by_xla, vectorized
+
+SPECIAL = [0.0, -0.0, 1e-310, -1e-310, 1e-9, 40.0, -40.0, 710.0, -710.0, np.inf, -np.inf, np.nan]
+POINTS = np.append(np.linspace(-9, 9, 1999), SPECIAL)
+
+
+@jax.custom_vjp
+def cubed(x: Any) -> Any:
+    return x**3
+
+
+cubed.defvjp(lambda x: (x**3, x), lambda x, g: (3 * x**2 * g,))
+
+UNARY = (
+    *("abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "ceil", "cos", "cosh"),
+    *("erf", "erfc", "exp", "exp2", "expm1", "floor", "log", "log1p", "logistic", "neg", "rsqrt"),
+    *("sign", "sin", "sinh", "sqrt", "square", "tan", "tanh"),
+)
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    **{name: getattr(lax, name) for name in UNARY},
+    "add": lambda x: x + 2,
+    "sub": lambda x: 2 - x,
+    "mul": lambda x: 3 * x,
+    "div": lambda x: 3 / x,
+    "rem": lambda x: lax.rem(x, 0.7),
+    "pow": lambda x: lax.pow(abs(x), 1.3),
+    "atan2": lambda x: lax.atan2(x, -0.3),
+    "max": lambda x: lax.max(x, 0.5),
+    "min": lambda x: lax.min(x, 0.5),
+    "clamp": lambda x: lax.clamp(-0.5, x, 1.5),
+    "select_n": lambda x: lax.select_n(x > 0, x + 5, 2 * x),
+    "comparisons": lambda x: (x == 0) + 2.0 * (x != 0) + 4.0 * (x > 0) + 8.0 * (x >= 0),
+    "less": lambda x: (x < 0) + 2.0 * (x <= 0),
+    "logic": lambda x: ((x > 0) & (x < 1)) + 2.0 * ((x > 0) | (x < -1)) + 4.0 * ~(x > 0),
+    "xor": lambda x: 1.0 * ((x > 0) ^ (x > 1)) + jnp.isfinite(x),
+    "powers": lambda x: lax.integer_pow(x, 3) + lax.integer_pow(x, -2),
+    "single": lambda x: (x.astype(np.float32) * np.float32(0.1)).astype(np.float64),
+    "array": lambda x: x * jnp.full((), x) + jnp.array(np.float64(0.3)),
+    "custom": cubed,
+    "slope of tanh": jax.grad(jnp.tanh),
+    "slope of erf": jax.grad(lax.erf),
+    "slope of gelu": jax.grad(lambda x: jax.nn.gelu(x, approximate=False)),
+    "slope twice": jax.grad(lambda x: jnp.sin(x) * x + cubed(x)),
+}
+
+
+def traced(fn: Callable[[Any], Any]) -> Any:
+    with jax.enable_x64(True):
+        return jax.make_jaxpr(lambda x: jnp.asarray(fn(x)).astype(np.float64))(np.float64(0))
+
+
+def names(closed: Any) -> Iterator[str]:
+    for equation in closed.jaxpr.eqns:
+        name = equation.primitive.name
+        yield name
+        if name in CALLS:
+            yield from names(equation.params[CALLS[name]])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_numpy_gives_what_xla_gives(name: str) -> None:
+    """To 1e-13, a product in single precision too; NaN, zeros and infinities at the same points."""
+    trace = traced(FUNCTIONS[name])
+    interpreted = by_numpy(trace)
+    assert interpreted
+    with np.errstate(all="ignore"), jax.enable_x64(True):
+        (ours,), (xla,) = interpreted(POINTS), by_xla(trace)(POINTS)
+    # XLA takes numbers under 2e-308 for zero.
+    normal = abs(POINTS) != 1e-310
+    # 1 - tanh² has the rounding of 1.
+    floor = 4e-15 if name == "slope of tanh" else 1e-300
+    np.testing.assert_allclose(ours[normal], xla[normal], rtol=1e-13, atol=floor)
+
+
+def test_every_operation_of_the_table_is_tried() -> None:
+    tried = {name for fn in FUNCTIONS.values() for name in names(traced(fn))}
+    # Names that not every version of JAX has, or that are no functions of one number.
+    rare = {"add_any", "broadcast_in_dim", "copy", "one_minus_square", "polynomial"}
+    assert set(NUMPY) - rare <= tried
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: lax.lgamma(x + 3),
+        lambda x: jnp.array([1.0, 2.0])[(x > 0).astype(int)],
+        lambda x: jnp.sum(jnp.stack([x, x**2])),
+        lambda x: (x * 3).astype(np.int32),
+        lambda x: jnp.tanh(x.astype(jnp.bfloat16)),
+        lambda x: lax.while_loop(lambda y: y < 3, lambda y: y + 1, x),
+    ],
+)
+def test_what_numpy_does_not_know_is_compiled(fn: Callable[[Any], Any]) -> None:
+    """All of it, and with the same result as JAX's own."""
+    assert by_numpy(traced(fn)) is None
+    points = np.linspace(-2, 2, 2001)
+    with jax.enable_x64(True):
+        expected = jax.vmap(fn)(points).astype(np.float64)
+    np.testing.assert_allclose(vectorized(fn, "fn")(points), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_common_activation_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr("jaxinit._pointwise.by_xla", refuse)
+    for fn in (jax.nn.gelu, jax.nn.relu, jax.nn.selu, jax.nn.silu, jax.nn.mish, jax.nn.softplus):
+        # A function of its own, so that nothing is remembered of it.
+        gains.gain(lambda x, fn=fn: fn(x))
+        gains.susceptibility(lambda x, fn=fn: fn(x), 1.0, 1.5)
+    with pytest.raises(TypeError, match="compiled"):
+        gains.gain(lambda x: lax.lgamma(x**2 + 3))
+    with pytest.raises(TypeError, match="compiled"):
+        vectorized(jnp.tanh, "tanh")(np.zeros(1 << 17))
