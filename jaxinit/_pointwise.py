@@ -29,7 +29,7 @@ Evaluation: TypeAlias = Callable[..., list[Any]]
 # Points that a compiled function takes at once: the nodes of all panels before any is halved.
 _ROW = 1600
 # Points at once from which on a compiled function is the sooner done.
-_MANY = 1 << 17
+_MANY = 1 << 18
 _DTYPES = (np.float64, np.float32, np.bool_)
 _WORDS = (np.uint64, np.uint32)
 

@@ -124,4 +124,4 @@ def test_a_common_activation_is_not_compiled(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(TypeError, match="compiled"):
         gains.gain(lambda x: lax.lgamma(x**2 + 3))
     with pytest.raises(TypeError, match="compiled"):
-        vectorized(jnp.tanh, "tanh")(np.zeros(1 << 17))
+        vectorized(jnp.tanh, "tanh")(np.zeros(1 << 18))

@@ -20,7 +20,7 @@ Average: TypeAlias = Callable[..., Array]
 Result: TypeAlias = Any
 
 _TINY = 1e-300
-_LOT, _ROWS = 256, 64
+_LOT, _ROWS = 512, 64
 
 
 class Curve(NamedTuple):

@@ -1,0 +1,54 @@
+"""The edge of chaos of an activation that a fresh process has not seen."""
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from benchmarks.measure import main, table
+
+ACTIVATIONS = (
+    *("jax.nn.relu", "jax.numpy.tanh", "jax.nn.gelu", "jax.nn.silu", "jax.nn.selu", "jax.nn.mish"),
+    *("jax.numpy.sin", "jax.lax.erf", "functools.partial(jax.nn.gelu, approximate=False)"),
+    *("jax.nn.sigmoid", "jax.nn.hard_tanh", "lambda x: jax.lax.lgamma(x**2 + 1)"),
+)
+CHILD = """
+import functools, sys, time
+import jax, jaxinit
+fn = eval(sys.argv[1])
+argument = {"sigma_b2": 0.05} if sys.argv[2] == "sigma_b2" else {"q": 1.0}
+start = time.perf_counter()
+try:
+    jaxinit.gains.critical(fn, **argument)
+except ValueError:
+    pass  # that no edge is there takes as long to find
+print(time.perf_counter() - start)
+"""
+
+
+def report(rounds: int) -> Iterator[str]:
+    """All sections."""
+    yield f"## gains.critical after the imports, in {rounds} fresh processes each"
+    seconds("jax.nn.relu", "q")  # writes the byte code
+    rows = []
+    for fn in ACTIVATIONS:
+        found = {by: [seconds(fn, by) for _ in range(rounds)] for by in ("sigma_b2", "q")}
+        medians = (f"{1e3 * statistics.median(times):.0f}" for times in found.values())
+        rows.append((fn, *medians, f"{1e3 * max(map(max, found.values())):.0f}"))
+    yield table(("activation", "sigma_b2=0.05, ms", "q=1, ms", "most, ms"), rows)
+
+
+def seconds(fn: str, by: str) -> float:
+    """What the first call of a process takes."""
+    run = subprocess.run(
+        [sys.executable, "-c", CHILD, fn, by],
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    return float(run.stdout)
+
+
+if __name__ == "__main__":
+    main("The theory", report)
