@@ -43,7 +43,7 @@ def seconds(fn: str, by: str) -> float:
     """What the first call of a process takes."""
     run = subprocess.run(
         [sys.executable, "-c", CHILD, fn, by],
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONDONTWRITEBYTECODE": ""},
         check=True,
         stdout=subprocess.PIPE,
     )
