@@ -22,7 +22,7 @@ start = time.perf_counter()
 try:
     jaxinit.gains.critical(fn, **argument)
 except ValueError:
-    pass  # that no edge is there takes as long to find
+    pass  # no edge is there, which has to be found too
 print(time.perf_counter() - start)
 """
 

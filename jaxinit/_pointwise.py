@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinit._entrywise import CALLS
+from jaxinit._entrywise import CALLS, interpret
 from jaxinit._quadrature import Numbers
 
 if TYPE_CHECKING:
     from jax.extend.core import ClosedJaxpr
 
-# Of points or of operands; a list of results.
+# Of points; a list of results.
 Evaluation: TypeAlias = Callable[..., list[Any]]
 
 # Points that a compiled function takes at once: the nodes of all panels before any is halved.
@@ -50,7 +50,6 @@ NUMPY: dict[str, Callable[..., Any]] = {
     **{"eq": np.equal, "ne": np.not_equal, "gt": np.greater, "ge": np.greater_equal},
     **{"lt": np.less, "le": np.less_equal, "is_finite": np.isfinite},
     **{"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert},
-    "broadcast_in_dim": np.asarray,
     "clamp": lambda low, x, high: np.clip(x, low, high),
     "convert_element_type": np.asarray,
     "copy": np.asarray,
@@ -147,43 +146,38 @@ def by_numpy(traced: ClosedJaxpr) -> Evaluation | None:
     >>> by_numpy(jax.make_jaxpr(jax.nn.relu)(0.0))(np.array([-1.0, 2.0]))[0].tolist()
     [0.0, 2.0]
     """
-    jaxpr, constants = traced.jaxpr, [np.asarray(constant) for constant in traced.consts]
-    steps = [(equation, _operation(equation)) for equation in jaxpr.eqns]
-    known = [(equation, operation) for equation, operation in steps if operation]
-    if len(known) < len(steps):
+    if not _known(traced):
         return None
-
-    def run(*given: Any) -> list[Any]:
-        variables, values = (*jaxpr.constvars, *jaxpr.invars), (*constants, *given)
-        held: dict[Any, Any] = dict(zip(variables, values, strict=True))
-
-        def read(atom: Any) -> Any:
-            # A literal's type is in jax.extend.core, which takes 25 ms to import.
-            return np.asarray(atom.val, atom.aval.dtype) if hasattr(atom, "val") else held[atom]
-
-        for equation, operation in known:
-            found = operation(*map(read, equation.invars))
-            for variable, y in zip(equation.outvars, found, strict=True):
-                held[variable] = np.asarray(y, variable.aval.dtype)
-        return list(map(read, jaxpr.outvars))
-
-    return run
+    known = traced.replace(consts=[np.asarray(constant) for constant in traced.consts])
+    return lambda *given: interpret(known, given, _step)
 
 
-def _operation(equation: Any) -> Evaluation | None:
+def _known(traced: ClosedJaxpr) -> bool:
+    return all(
+        _known(equation.params[CALLS[equation.primitive.name]])
+        if equation.primitive.name in CALLS
+        else _operation(equation)
+        for equation in traced.jaxpr.eqns
+    )
+
+
+def _step(equation: Any, given: list[Any]) -> list[Any]:
+    pairs = zip(equation.invars, given, strict=True)
+    found = _operation(equation)(*(np.asarray(x, variable.aval.dtype) for variable, x in pairs))
+    return [np.asarray(found, variable.aval.dtype) for variable in equation.outvars]
+
+
+def _operation(equation: Any) -> Any:
+    """What numpy does for an equation, None if that is not known."""
     name, params = equation.primitive.name, equation.params
-    known = _DTYPES + _WORDS * (name in ("bitcast_convert_type", "and"))
-    if any(variable.aval.dtype not in known for variable in equation.outvars):
+    dtypes = _DTYPES + _WORDS * (name in ("bitcast_convert_type", "and"))
+    if any(variable.aval.dtype not in dtypes for variable in equation.outvars):
         return None
-    if name in CALLS:
-        return by_numpy(params[CALLS[name]])
     if name == "bitcast_convert_type":
-        return lambda x: [x.view(params["new_dtype"])]
+        return lambda x: x.view(params["new_dtype"])
     if name == "integer_pow":
-        return lambda x: [x ** params["y"]]
-    if name in NUMPY:
-        return lambda *operands: [NUMPY[name](*operands)]
-    return None
+        return lambda x: x ** params["y"]
+    return NUMPY.get(name)
 
 
 def by_xla(traced: ClosedJaxpr) -> Evaluation:

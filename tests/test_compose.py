@@ -17,6 +17,7 @@ from scipy import stats
 import jaxinit
 from jaxinit import Axes
 from jaxinit._initializer import Factory
+from jaxinit.compose.relaid import relaid
 
 untyped: Any = jaxinit
 KEY = jax.random.key(20261124)
@@ -714,3 +715,13 @@ def test_calls_refuse(init: Any, shape: Any, error: type[Exception], message: st
 def test_laws_on_the_real_line(init: Any) -> None:
     with pytest.raises(TypeError, match="is a law on the real line"):
         init(KEY, (6, 7), jnp.complex64)
+
+
+def test_an_array_held_by_a_law_is_relaid_with_it() -> None:
+    table = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+
+    def compute() -> Any:
+        return jnp.sin(jnp.asarray(table)) + jax.lax.iota(np.float32, 6).reshape(3, 2)
+
+    expected = (np.sin(table) + np.arange(6).reshape(3, 2)).reshape(2, 3)
+    np.testing.assert_allclose(relaid(compute, (2, 3)), expected, rtol=1e-6)

@@ -1,5 +1,6 @@
 """`import jaxinit` loads jax and numpy only."""
 
+import os
 import subprocess
 import sys
 
@@ -34,3 +35,16 @@ for module in [m for name, m in sys.modules.items() if name.startswith("jaxinit.
 
 def test_this_test_can_fail() -> None:
     assert "optax" in loaded_after("import jaxinit, optax")
+
+
+def test_the_theory_of_an_activation_starts_no_backend() -> None:
+    """The number of devices can still be chosen after it."""
+    script = """
+import jax, jaxinit
+jaxinit.gains.critical(jax.nn.gelu, q=1.0)
+jaxinit.gains.gain(jax.nn.relu)
+jax.config.update("jax_num_cpu_devices", 3)
+assert jax.device_count() == 3
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)

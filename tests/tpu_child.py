@@ -49,7 +49,7 @@ def matrix(init: Any, shape: tuple[int, ...], silent: bool) -> tuple[Row, ...]:
 
 
 ROWS = (
-    *elementwise(jaxinit.normal())[:1],  # its other is he_normal's but for a factor
+    *elementwise(jaxinit.normal())[:1],  # the other would be he_normal's
     *elementwise(jaxinit.truncated_normal()),
     *elementwise(jaxinit.he_normal()),
     *elementwise(jaxinit.glorot_uniform()),

@@ -7,9 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend import core
 
-from jaxinit._entrywise import BITWISE, CALLS, ENTRYWISE
+from jaxinit._entrywise import BITWISE, ENTRYWISE, interpret
 
 _BY_ENTRY = ENTRYWISE | BITWISE
 _WORD = 1 << 32
@@ -35,35 +34,21 @@ def relaid(compute: Callable[[], Array], shape: tuple[int, ...]) -> Array:
     (aval,) = closed.out_avals
     if aval.shape in ((), shape) or aval.size >= _WORD:
         return jnp.reshape(compute(), shape)
-    (found,) = _Layout(aval.shape, shape).run(closed.jaxpr, closed.consts, ())
+    layout = _Layout(aval.shape, shape)
+    (found,) = interpret(closed, (), layout.step, layout.hold)
     return found
 
 
 class _Layout:
-    """An interpreter that holds each array of one shape in another of as many entries."""
+    """Steps of an interpreter that holds arrays of one shape in another of as many entries."""
 
     def __init__(self, old: tuple[int, ...], new: tuple[int, ...]) -> None:
         self.old, self.new = old, new
 
-    def run(self, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
-        """The results of a jaxpr, from constants as they are and inputs as they are held."""
-        held: dict[Any, Any] = dict(zip(jaxpr.invars, inputs, strict=True))
-        held.update(self._hold(jaxpr.constvars, constants))
-
-        def read(atom: Any) -> Any:
-            return atom.val if isinstance(atom, core.Literal) else held[atom]
-
-        for equation in jaxpr.eqns:
-            found = self._step(equation, [read(atom) for atom in equation.invars])
-            held.update(zip(equation.outvars, found, strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
-
-    def _step(self, equation: Any, given: list[Any]) -> Sequence[Any]:
+    def step(self, equation: Any, given: list[Any]) -> Sequence[Any]:
+        """The results of an equation, from operands as they are held."""
         primitive, params = equation.primitive, equation.params
         name, made = primitive.name, equation.outvars[0].aval
-        if name in CALLS:
-            inner = params[CALLS[name]]
-            return self.run(inner.jaxpr, inner.consts, given)
         if made.shape == self.old:
             if name == "iota":
                 return [self._index(params["dimension"]).astype(made.dtype)]
@@ -81,11 +66,11 @@ class _Layout:
         found = found if primitive.multiple_results else [found]
         if name in _BY_ENTRY:
             return found
-        return list(self._hold(equation.outvars, found).values())
+        return list(map(self.hold, equation.outvars, found))
 
-    def _hold(self, variables: Sequence[Any], values: Sequence[Any]) -> dict[Any, Any]:
-        pairs = zip(variables, values, strict=True)
-        return {v: jnp.reshape(x, self.new) if v.aval.shape == self.old else x for v, x in pairs}
+    def hold(self, variable: Any, value: Any) -> Any:
+        """A value of JAX's as it is held."""
+        return jnp.reshape(value, self.new) if variable.aval.shape == self.old else value
 
     def _plain(self, variable: Any, value: Any) -> Any:
         return jnp.reshape(value, self.old) if variable.aval.shape == self.old else value

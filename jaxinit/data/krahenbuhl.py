@@ -44,9 +44,9 @@ def krahenbuhl(
     variance and, with a bias, mean β of their deviations.
 
     The rate of a product of two signals, as of queries and keys, does not hang on their scales:
-    name such kernels in keep. Nor does that of a residual branch which is small beside its stream:
-    in a transformer the rates may have no scales that make them equal, and the error says how near
-    they came, for tolerance.
+    name such kernels in keep. Nor does the product of the rates of a branch of two kernels that is
+    small beside its stream: in a transformer there may be no scales that make all rates equal, and
+    the error says how near they came, for tolerance.
 
     Args:
         apply_fn: any JAX function of (params, batch), such as `model.apply`.
