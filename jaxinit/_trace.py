@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.extend import core
 from jax.interpreters import partial_eval
 from jax.sharding import NamedSharding
@@ -75,6 +76,9 @@ class Equation(NamedTuple):
             return [random.bits(values[0], shape, f"uint{width}")]
         if primitive.name == "erf_inv" and values[0].dtype == jnp.float32:
             return [erf_inv(values[0])]
+        if primitive.name == "max" and values[0].dtype == jnp.float32:
+            # The same number, which XLA 0.12 compiles twice as fast where a draw hangs on it.
+            return [lax.neg(lax.min(*map(lax.neg, values)))]
         if primitive.name in _PICKS and self.makes_keys:
             picked = _picked(primitive.name, params, values[0])
             if picked is not None:
@@ -154,14 +158,17 @@ def _compute(
     return place(computation, sharding, *operands)
 
 
-def _filled(equations: Sequence[Equation]) -> np.ndarray[Any, Any] | None:
+def _filled(equations: Sequence[Equation]) -> jax.Array | None:
     """One number over and over, if that is all and it is not worth compiling a program."""
     names = [equation.source.primitive.name for equation in equations]
-    if names != ["broadcast_in_dim"] or isinstance(equations[0].inputs[0], Slot):
+    made = names[:1] == ["broadcast_in_dim"] and set(names[1:]) <= {"reshape"}
+    if not made or isinstance(equations[0].inputs[0], Slot):
         return None
-    aval = equations[0].source.outvars[0].aval
+    aval = equations[-1].source.outvars[0].aval
     number = np.asarray(equations[0].inputs[0], aval.dtype)
-    return np.full(aval.shape, number) if aval.size <= _FEW and not number.ndim else None
+    if number.ndim or aval.size > _FEW:
+        return None
+    return jax.device_put(np.full(aval.shape, number))  # jnp.asarray compiles a program a shape
 
 
 class Draw(NamedTuple):
