@@ -127,6 +127,7 @@ def krahenbuhl(
                 kept,
                 scales,
                 state.history.at[state.passes].set(spread),
+                jnp.stack([x.ravel()[jnp.argmax(jnp.abs(x))] for x in apart.values()]),
                 slowest,
                 good,
                 state.passes + 1,
@@ -144,6 +145,7 @@ def krahenbuhl(
             arrays,
             ones,
             jnp.zeros(iterations),
+            jnp.zeros(len(ones)),
             jnp.zeros(len(ones)),
             jnp.array(False),
             jnp.zeros((), jnp.int32),
@@ -166,11 +168,15 @@ def krahenbuhl(
 
 
 class _State(NamedTuple):
-    """Arrays, their factors so far, spreads, the least rate of each leaf, and whether done."""
+    """Arrays, their factors so far, spreads, and whether done.
+
+    Of each leaf, in the last iteration: the log(C_k / C̄) of its farthest slice, and its least rate.
+    """
 
     arrays: dict[str, Any]
     scales: dict[str, Any]
     history: Any
+    farthest: Any
     slowest: Any
     good: Any
     passes: Any
@@ -213,10 +219,12 @@ def _check(uses: Uses, state: _State, tolerance: float) -> None:
             )
     if not bool(state.good):
         spreads = np.exp(np.asarray(state.history[: int(state.passes)]))
-        least = int(spreads.argmin())
+        least, farthest = int(spreads.argmin()), np.asarray(state.farthest)
+        worst = int(np.abs(farthest).argmax())
         raise ValueError(
-            f"after {len(spreads)} iterations a layer's rate is still {spreads[-1]:.3g} times the "
-            f"mean, or less than it by that, and was {spreads[least]:.3g} times it at the best, in "
-            f"iteration {least + 1}: raise iterations, or tolerance={tolerance}, or name in keep= "
-            "queries and keys, whose product keeps its rate whatever their scales"
+            f"{list(uses.shapes)[worst] or 'params'}: after {len(spreads)} iterations its rate is "
+            f"still {np.exp(farthest[worst]):.3g} times the mean, and all were within a factor of "
+            f"{spreads[least]:.3g} at the best, in iteration {least + 1}: raise iterations, or "
+            f"tolerance={tolerance}, or name it in keep=, and queries and keys, whose product keeps "
+            "its rate whatever their scales"
         )
