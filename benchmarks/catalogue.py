@@ -19,7 +19,7 @@ from jaxinit.gallery import Entry, entries
 
 # The first that a law accepts: about a million weights, and sixteen million.
 SHAPES = ((1024, 1024), (3, 3, 256, 512), (2, 1024, 1024), (1024,), (5, 256, 1024))
-LARGE = ((4096, 4096), (3, 3, 1024, 2048), (4096 * 4096,))
+LARGE = ((4096, 4096), (8, 1024, 2048), (3, 3, 1024, 2048), (4096 * 4096,))
 
 # Compilations within this many seconds are not tried again.
 QUICK = 0.5

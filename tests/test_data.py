@@ -258,7 +258,8 @@ def test_krahenbuhl_names_the_layer_whose_rate_is_farthest_from_the_mean() -> No
     # Any spread will do, so that these are the kernels whose rates the first iteration measures.
     start = data.krahenbuhl(attention, kernels, X, loss=loss, tolerance=1e9)
     slopes = jax.grad(lambda p: loss(attention(p, X), X))(start)
-    logs = np.array([jnp.log(jnp.mean(g**2) / jnp.mean(w**2)) / 2 for g, w in zip(slopes, start)])
+    pairs = zip(slopes, start, strict=True)
+    logs = np.array([jnp.log(jnp.mean(g**2) / jnp.mean(w**2)) / 2 for g, w in pairs])
     apart = logs - logs.mean()
     worst = int(np.abs(apart).argmax())
     assert worst not in (0, 5)

@@ -225,6 +225,6 @@ def _check(uses: Uses, state: _State, tolerance: float) -> None:
             f"{list(uses.shapes)[worst] or 'params'}: after {len(spreads)} iterations its rate is "
             f"still {np.exp(farthest[worst]):.3g} times the mean, and all were within a factor of "
             f"{spreads[least]:.3g} at the best, in iteration {least + 1}: raise iterations, or "
-            f"tolerance={tolerance}, or name it in keep=, and queries and keys, whose product keeps "
+            f"tolerance={tolerance}, or name it in keep=, or queries and keys, whose product keeps "
             "its rate whatever their scales"
         )
