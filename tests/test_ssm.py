@@ -252,6 +252,16 @@ def test_inverse_softplus_step() -> None:
     assert np.logaddexp(0, raised).min() > 0.9999e-4
 
 
+@pytest.mark.parametrize("ends", [(1e-6, 1e-5), (1e-3, 1.0), (0.25, 4.0)], ids=str)
+def test_inverse_softplus_is_exact_by_series_and_by_logarithm(ends: tuple[float, float]) -> None:
+    bias = np.asarray(jaxinit.inverse_softplus_step(*ends, floor=1e-7)(KEY, (COUNT,)), np.float64)
+    step = np.exp(np.asarray(jaxinit.log_step(*ends)(KEY, (COUNT,)), np.float64))
+    exact = step + np.log(-np.expm1(-step))
+    # Two units of the exponential, which count Δ / (1 - e^-Δ) ≤ 1 + Δ fold, and of the logarithm.
+    units = abs(exact) + 2 * (1 + step + abs(np.log(step)))
+    assert (abs(bias - exact) <= float(jnp.finfo(jnp.float32).eps) * units).all()
+
+
 def test_inverse_softplus_is_exact_for_short_steps() -> None:
     bias = jaxinit.inverse_softplus_step(1e-6, 1e-5, floor=1e-7)(KEY, (1000,))
     step = np.exp(np.asarray(jaxinit.log_step(1e-6, 1e-5)(KEY, (1000,)), np.float64))
