@@ -77,7 +77,7 @@ class Equation(NamedTuple):
         if primitive.name == "erf_inv" and values[0].dtype == jnp.float32:
             return [erf_inv(values[0])]
         if primitive.name == "max" and values[0].dtype == jnp.float32:
-            # The same number, which XLA 0.12 compiles twice as fast where a draw hangs on it.
+            # The same number. JAX 0.12 compiles a maximum, and a draw after it, in twice the time.
             return [lax.neg(lax.min(*map(lax.neg, values)))]
         if primitive.name in _PICKS and self.makes_keys:
             picked = _picked(primitive.name, params, values[0])
