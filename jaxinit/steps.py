@@ -103,8 +103,8 @@ def inverse_softplus_step(
     spec.require_real("inverse_softplus_step", "steps are real, also where the states are complex")
     ordered("min", min, "max", max)
     known = not any(isinstance(x, Array) for x in (max, floor))
-    short = known and spec.real == np.float32 and np.maximum(max, floor).max() <= 1
-    return sample(_inverse_softplus, min, max, floor, short=bool(short))
+    short = known and spec.real == np.float32 and bool(np.all(np.maximum(max, floor) <= 1))
+    return sample(_inverse_softplus, min, max, floor, short=short)
 
 
 def _inverse_softplus(

@@ -12,6 +12,7 @@ from scipy import linalg, special, stats
 
 import jaxinit
 from jaxinit import Axes
+from jaxinit.steps import _LOG_SINHC
 
 untyped: Any = jaxinit
 KEY = jax.random.key(20261125)
@@ -260,6 +261,12 @@ def test_inverse_softplus_is_exact_by_series_and_by_logarithm(ends: tuple[float,
     # Two units of the exponential, which count Δ / (1 - e^-Δ) ≤ 1 + Δ fold, and of the logarithm.
     units = abs(exact) + 2 * (1 + step + abs(np.log(step)))
     assert (abs(bias - exact) <= float(jnp.finfo(jnp.float32).eps) * units).all()
+
+
+def test_the_series_of_short_steps_is_off_by_its_first_missing_term() -> None:
+    half = 0.5  # of the longest
+    error = np.polyval(_LOG_SINHC, 1.0) - math.log(math.sinh(half) / half)
+    assert error == pytest.approx(-(half**10) / 467775, rel=0.05)
 
 
 def test_inverse_softplus_is_exact_for_short_steps() -> None:
