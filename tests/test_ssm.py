@@ -269,6 +269,11 @@ def test_the_series_of_short_steps_is_off_by_its_first_missing_term() -> None:
     assert error == pytest.approx(-(half**10) / 467775, rel=0.05)
 
 
+def test_inverse_softplus_of_a_longest_step_that_jax_holds() -> None:
+    drawn = jax.jit(lambda longest: jaxinit.inverse_softplus_step(1e-3, longest)(KEY, (64,)))(0.1)
+    np.testing.assert_allclose(drawn, jaxinit.inverse_softplus_step(1e-3, 0.1)(KEY, (64,)), 1e-5)
+
+
 def test_inverse_softplus_is_exact_for_short_steps() -> None:
     bias = jaxinit.inverse_softplus_step(1e-6, 1e-5, floor=1e-7)(KEY, (1000,))
     step = np.exp(np.asarray(jaxinit.log_step(1e-6, 1e-5)(KEY, (1000,)), np.float64))
