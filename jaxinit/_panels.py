@@ -11,7 +11,8 @@ from jax import Array
 
 from jaxinit._quadrature import Numbers
 
-Line: TypeAlias = Callable[[Numbers], tuple[Numbers, Numbers]]
+# Of points, values and slopes, or, given 0 or 1 too, one of them.
+Line: TypeAlias = Callable[..., Any]
 
 # The line of a Gaussian of deviation 1 ends at ±12, where its density is 2e-32.
 REACH = 12.0
@@ -52,7 +53,7 @@ def panels(line: Line, label: str) -> Panels:
     parts them from the start. A function in single precision is resolved to 1e-6.
 
     Args:
-        line: values and slopes of the function at points of any shape.
+        line: from points of any shape to values and slopes, or, given 0 or 1 too, to one of them.
         label: for errors.
 
     Returns:
@@ -61,12 +62,15 @@ def panels(line: Line, label: str) -> Panels:
     Raises:
         ValueError: if that is not the whole line of a Gaussian of deviation 1.
 
-    >>> panels(lambda x: (np.clip(x, 0, 6), 1.0 * (abs(x - 3) < 3)), "relu6").slants
+    >>> import jax
+    >>> from jaxinit._pointwise import vectorized
+    >>> panels(vectorized(jax.nn.relu6, "relu6", jax.value_and_grad), "relu6").slants
     (0.0, 6.0)
     """
 
     def evaluate(x: Numbers) -> Numbers:
-        return line(x)[0]
+        values: Numbers = line(x, 0)
+        return values
 
     for aim in _AIMS:
         _, kinks, _ = _halved(evaluate, aim, np.zeros(0))

@@ -250,6 +250,7 @@ untyped: Any = gains
 ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: gains.critical("relu", sigma_b2=0.1), ValueError, "exists only at sigma_b2=0, for ev"),
     (lambda: gains.critical("softplus"), ValueError, "nowhere: .* is negative for every q"),
+    (lambda: gains.critical(lambda x: jnp.abs(x) ** 0.4), ValueError, "average of .* is infinite"),
     (lambda: gains.critical("sigmoid", q=1.0), ValueError, "would need sigma_b2=-5.54"),
     (lambda: gains.critical("tanh", q=1.0, sigma_b2=0.1), ValueError, "both pick the point"),
     (lambda: gains.critical("tanh", q=0.0), ValueError, "q=0.0 is not above 0"),

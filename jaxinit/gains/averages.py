@@ -199,7 +199,7 @@ def _at_once(
             found = np.array([program(*row) for row in rows.T], np.float64)
     else:
         line = _line(fn, params)
-        phi = Curve(lambda x: line(x)[0], lambda x: line(x)[1])
+        phi = Curve(lambda x: line(x, 0), lambda x: line(x, 1))
         lots = np.split(rows, range(_LOT, rows.shape[1], _LOT), axis=1)
         with np.errstate(all="ignore"):  # what is infinite is told of below
             found = np.concatenate([average(phi, known, *lot) for lot in lots])

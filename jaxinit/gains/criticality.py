@@ -207,6 +207,8 @@ def critical(
         return _at(fn, q, params)
     (sigma_b2,) = _numbers(sigma_b2=0.0 if sigma_b2 is None else sigma_b2)
     biases = _biases(fn, params, _LADDER)
+    if np.isnan(biases).all():
+        _at(fn, 1.0, params)  # raises, and says which average is not known
     if sigma_b2 == 0 and (abs(biases) <= 1e-12 * _LADDER).all():
         return _at(fn, 1.0, params)
     excess = np.where(abs(biases - sigma_b2) <= ROUNDING * _LADDER, np.nan, biases - sigma_b2)
