@@ -11,11 +11,14 @@ from benchmarks.measure import main, table
 ACTIVATIONS = (
     *("jax.nn.relu", "jax.numpy.tanh", "jax.nn.gelu", "jax.nn.silu", "jax.nn.selu", "jax.nn.mish"),
     *("jax.numpy.sin", "jax.lax.erf", "functools.partial(jax.nn.gelu, approximate=False)"),
-    *("jax.nn.sigmoid", "jax.nn.hard_tanh", "lambda x: jax.lax.lgamma(x**2 + 1)"),
+    *("jax.nn.sigmoid", "jax.nn.hard_tanh", "lambda x: x * jax.scipy.special.ndtr(x)"),
+    *("lambda x: jax.lax.lgamma(x**2 + 1)", "lambda x: x * jax.scipy.special.i0e(x)"),
+    "lambda x: jnp.sum(weights * jnp.tanh(x * weights))",
 )
 CHILD = """
 import functools, sys, time
-import jax, jaxinit
+import jax, jax.numpy as jnp, jax.scipy.special, jaxinit
+weights = jnp.arange(1.0, 4.0)
 fn = eval(sys.argv[1])
 argument = {"sigma_b2": 0.05} if sys.argv[2] == "sigma_b2" else {"q": 1.0}
 start = time.perf_counter()
