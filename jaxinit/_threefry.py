@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,17 +49,45 @@ def words(key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
     Reference:
         Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
     """
-    high, low = _counter(shape)  # all by lax: operators of jnp are slow to trace
+    high, low = _counter(shape)
     k0, k1 = (lax.index_in_dim(key, i, keepdims=False) for i in range(2))
-    ks = (k0, k1, lax.bitwise_xor(lax.bitwise_xor(k0, k1), _PARITY))
-    x0, x1 = lax.add(high, ks[0]), lax.add(low, ks[1])
+    # By lax: operators of jnp are slow to trace.
+    return _hashed(k0, k1, high, low, lax.add, lax.bitwise_xor, _rotate_left)
+
+
+def words_at_once(key: Any, high: Any, low: Any) -> tuple[Any, Any]:
+    """The same of given positions, in numpy.
+
+    Args:
+        key: two uint32 words.
+        high: uint32 words.
+        low: likewise.
+
+    Returns:
+        Both words of each position.
+
+    >>> key, low = np.array([1, 2], np.uint32), np.arange(3, dtype=np.uint32)
+    >>> [bool((a == b).all()) for a, b in zip(words_at_once(key, 0 * low, low), words(key, (3,)))]
+    [True, True]
+    """
+    with np.errstate(over="ignore"):
+        return _hashed(key[0], key[1], high, low, np.add, np.bitwise_xor, _rotated_left)
+
+
+def _hashed(k0: Any, k1: Any, x0: Any, x1: Any, add: Any, xor: Any, rotate: Any) -> tuple[Any, Any]:
+    ks = (k0, k1, xor(xor(k0, k1), _PARITY))
+    x0, x1 = add(x0, ks[0]), add(x1, ks[1])
     for i in range(5):
         for r in _ROTATIONS[i % 2]:
-            x0 = lax.add(x0, x1)
-            x1 = lax.bitwise_xor(x0, _rotate_left(x1, r))
-        x0 = lax.add(x0, ks[(i + 1) % 3])
-        x1 = lax.add(x1, lax.add(ks[(i + 2) % 3], np.uint32(i + 1)))
+            x0 = add(x0, x1)
+            x1 = xor(x0, rotate(x1, r))
+        x0 = add(x0, ks[(i + 1) % 3])
+        x1 = add(x1, add(ks[(i + 2) % 3], np.uint32(i + 1)))
     return x0, x1
+
+
+def _rotated_left(x: Any, r: int) -> Any:
+    return x << np.uint32(r) | x >> np.uint32(32 - r)
 
 
 def _rotate_left(x: Array, r: int) -> Array:

@@ -15,13 +15,13 @@ from jax.sharding import NamedSharding
 from jaxinit import random
 from jaxinit._ahead import call_each
 from jaxinit._erfinv import erf_inv
+from jaxinit._keys import derived, fusible
 from jaxinit.sharding import label, place
 
 # Entries that numpy fills sooner than XLA compiles.
 _FEW = 2**16
 # Their scalar operands are data, not law: a path's hash, a factor that `run` hides.
 _LIFTED = ("random_fold_in", "optimization_barrier")
-_PICKS = ("slice", "squeeze", "unstack")
 
 
 def results(
@@ -71,7 +71,7 @@ class Equation(NamedTuple):
     def evaluate(self, values: Sequence[Any]) -> Sequence[Any]:
         """Its results."""
         primitive, params = self.source.primitive, self.source.params
-        if primitive.name == "random_bits" and _is_fusible(values[0]):
+        if primitive.name == "random_bits" and fusible(values[0]):
             width, shape = params["bit_width"], params["shape"]
             return [random.bits(values[0], shape, f"uint{width}")]
         if primitive.name == "erf_inv" and values[0].dtype == jnp.float32:
@@ -79,35 +79,11 @@ class Equation(NamedTuple):
         if primitive.name == "max" and values[0].dtype == jnp.float32:
             # The same number. JAX 0.12 compiles a maximum, and a draw after it, in twice the time.
             return [lax.neg(lax.min(*map(lax.neg, values)))]
-        if primitive.name in _PICKS and self.makes_keys:
-            picked = _picked(primitive.name, params, values[0])
-            if picked is not None:
-                return picked
+        at_once = derived(primitive.name, params, values)
+        if at_once is not None:
+            return at_once
         found = primitive.bind(*values, **primitive.get_bind_params(params))
         return found if primitive.multiple_results else [found]
-
-
-def _picked(name: str, params: Any, keys: Any) -> list[Any] | None:
-    """Some of a batch of keys, taken in numpy, where no program is compiled for each place."""
-    if isinstance(keys, jax.core.Tracer) or jax.random.key_data(keys).committed:
-        return None
-    data: Any = np.asarray(jax.random.key_data(keys))
-    if name == "slice":
-        strides = params["strides"] or (1,) * keys.ndim
-        limits = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
-        rows = [data[tuple(slice(*limit) for limit in limits)]]
-    elif name == "squeeze":
-        rows = [data.squeeze(tuple(params["dimensions"]))]
-    else:
-        rows = list(np.moveaxis(data, params["axis"], 0))
-    implementation = jax.random.key_impl(keys)
-    return [jax.random.wrap_key_data(row, impl=implementation) for row in rows]
-
-
-def _is_fusible(key: Any) -> bool:
-    config: Any = jax.config
-    threefry = jax.random.key_impl(key) == "threefry2x32"
-    return bool(key.ndim == 0 and threefry and config.jax_threefry_partitionable)
 
 
 class Computation:
