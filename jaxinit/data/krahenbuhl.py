@@ -20,6 +20,7 @@ from jaxinit.paths import Pattern
 # Where a normalization follows, a kernel times r has the rate 1/r² of before, and elsewhere 1/r or
 # less: half of the logarithm is exact there and converges here.
 DAMPING = 0.5
+# Roles of kernels whose outputs are multiplied by each other.
 _FACTORS = ("attention query", "attention key")
 
 
@@ -47,7 +48,7 @@ def krahenbuhl(
 
     The product of the rates of queries and keys does not hang on their scales, so that theirs are
     left out, and only their units made equal. Nor does it in a branch of two kernels that is small
-    beside its stream: in transformers the rates come within a tenth to a fifth of one another, from
+    beside its stream: in transformers the rates come within a tenth to a fifth of their mean, from
     factors of 3 to 13, and then no nearer.
 
     Args:
