@@ -34,9 +34,10 @@ def derived(name: str, params: Mapping[str, Any], values: Sequence[Any]) -> list
     if name == "add":
         counts = all(isinstance(x, np.ndarray | np.generic) and not x.ndim for x in values)
         return [np.add(*values)] if counts and np.result_type(*values) == np.uint32 else None
+    if name not in _KINDS:
+        return None
     key, *operands = values
-    is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if name not in _KINDS or not is_key:
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         return None
     data = jax.random.key_data(key)
     if data.committed:
