@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,11 +41,11 @@ def derived(name: str, params: Mapping[str, Any], values: Sequence[Any]) -> list
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         return None
     data = jax.random.key_data(key)
-    if data.committed:
+    if data.committed or (name in _HASHED and not fusible(key)):
         return None
-    found = _KINDS[name](key, np.asarray(data), params, operands)
+    found = _KINDS[name](np.asarray(data), params, *operands)
     implementation = jax.random.key_impl(key)
-    return found and [jax.random.wrap_key_data(row, impl=implementation) for row in found]
+    return [jax.random.wrap_key_data(words, impl=implementation) for words in found]
 
 
 def fusible(key: Any) -> bool:
@@ -54,40 +55,35 @@ def fusible(key: Any) -> bool:
     return bool(key.ndim == 0 and threefry and config.jax_threefry_partitionable)
 
 
-def _folded(key: Any, words: Any, params: Any, operands: Sequence[Any]) -> list[Any] | None:
-    count = np.asarray(operands[0]).astype(np.uint32)
-    return [_hashed(words, count)] if fusible(key) and not count.ndim else None
+def _folded(words: Any, params: Mapping[str, Any], count: Any) -> list[Any]:
+    return [_hashed(words, np.asarray(count).astype(np.uint32))]
 
 
-def _split(key: Any, words: Any, params: Any, operands: Sequence[Any]) -> list[Any] | None:
+def _split(words: Any, params: Mapping[str, Any]) -> list[Any]:
     shape = params["shape"]
-    positions = np.arange(np.prod(shape), dtype=np.uint32).reshape(shape)
-    return [_hashed(words, positions)] if fusible(key) else None
+    return [_hashed(words, np.arange(math.prod(shape), dtype=np.uint32).reshape(shape))]
 
 
 def _hashed(words: Any, positions: Any) -> Any:
-    made = _threefry.words_at_once(words, np.zeros_like(positions), positions)
-    return np.stack(made, axis=-1)
+    return np.stack(_threefry.words_at_once(words, positions), axis=-1)
 
 
-def _sliced(key: Any, words: Any, params: Any, operands: Sequence[Any]) -> list[Any]:
-    strides = params["strides"] or (1,) * key.ndim
-    limits = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
-    return [words[tuple(slice(*limit) for limit in limits)]]
+def _sliced(words: Any, params: Mapping[str, Any]) -> list[Any]:
+    starts, limits = params["start_indices"], params["limit_indices"]
+    strides = params["strides"] or (1,) * len(starts)
+    return [words[tuple(map(slice, starts, limits, strides))]]
 
 
-def _squeezed(key: Any, words: Any, params: Any, operands: Sequence[Any]) -> list[Any]:
+def _squeezed(words: Any, params: Mapping[str, Any]) -> list[Any]:
     return [words.squeeze(tuple(params["dimensions"]))]
 
 
-def _unstacked(key: Any, words: Any, params: Any, operands: Sequence[Any]) -> list[Any]:
+def _unstacked(words: Any, params: Mapping[str, Any]) -> list[Any]:
     return list(np.moveaxis(words, params["axis"], 0))
 
 
-_KINDS = {
+_HASHED: dict[str, Callable[..., list[Any]]] = {
     "random_fold_in": _folded,
     "random_split": _split,
-    "slice": _sliced,
-    "squeeze": _squeezed,
-    "unstack": _unstacked,
 }
+_KINDS = {**_HASHED, "slice": _sliced, "squeeze": _squeezed, "unstack": _unstacked}

@@ -194,7 +194,7 @@ def by_numpy(traced: ClosedJaxpr) -> Evaluation | None:
     @functools.cache
     def plan(only: int | None) -> list[_Made]:
         """What leads to the results, or to one of them."""
-        needed = set(map(id, results if only is None else [results[only]]))
+        needed = set(map(id, _wanted(results, only)))
         steps = []
         for step in reversed(made):
             if id(step) in needed:
@@ -210,7 +210,7 @@ def by_numpy(traced: ClosedJaxpr) -> Evaluation | None:
 
         for step in plan(only):
             held[step] = np.asarray(step.operation(*map(read, step.operands)), step.dtype)
-        return [read(x) for x in (results if only is None else [results[only]])]
+        return [read(x) for x in _wanted(results, only)]
 
     return run
 
@@ -260,10 +260,13 @@ def by_xla(traced: ClosedJaxpr, many: bool = False) -> Evaluation:
     def run(points: Numbers, only: int | None = None) -> list[Any]:
         rows = np.pad(points.ravel(), (0, -points.size % _ROW), "edge").reshape(-1, _ROW)
         results = [*zip(*(program(row) for row in rows), strict=True)]
-        wanted = results if only is None else [results[only]]
-        return [joined(points, parts) for parts in wanted]
+        return [joined(points, parts) for parts in _wanted(results, only)]
 
     return run
+
+
+def _wanted(results: list[Any], only: int | None) -> list[Any]:
+    return results if only is None else [results[only]]
 
 
 @contextlib.contextmanager

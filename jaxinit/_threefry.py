@@ -55,23 +55,24 @@ def words(key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
     return _hashed(k0, k1, high, low, lax.add, lax.bitwise_xor, _rotate_left)
 
 
-def words_at_once(key: Any, high: Any, low: Any) -> tuple[Any, Any]:
+def words_at_once(key: Any, positions: Any) -> tuple[Any, Any]:
     """The same of given positions, in numpy.
 
     Args:
         key: two uint32 words.
-        high: uint32 words.
-        low: likewise.
+        positions: uint32 words.
 
     Returns:
         Both words of each position.
 
-    >>> key, low = np.array([1, 2], np.uint32), np.arange(3, dtype=np.uint32)
-    >>> [bool((a == b).all()) for a, b in zip(words_at_once(key, 0 * low, low), words(key, (3,)))]
+    >>> key = np.array([1, 2], np.uint32)
+    >>> found = words_at_once(key, np.arange(3, dtype=np.uint32))
+    >>> [bool((a == b).all()) for a, b in zip(found, words(key, (3,)))]
     [True, True]
     """
+    high = np.zeros_like(positions)
     with np.errstate(over="ignore"):
-        return _hashed(key[0], key[1], high, low, np.add, np.bitwise_xor, _rotated_left)
+        return _hashed(key[0], key[1], high, positions, np.add, np.bitwise_xor, _rotate_in_numpy)
 
 
 def _hashed(k0: Any, k1: Any, x0: Any, x1: Any, add: Any, xor: Any, rotate: Any) -> tuple[Any, Any]:
@@ -86,7 +87,7 @@ def _hashed(k0: Any, k1: Any, x0: Any, x1: Any, add: Any, xor: Any, rotate: Any)
     return x0, x1
 
 
-def _rotated_left(x: Any, r: int) -> Any:
+def _rotate_in_numpy(x: Any, r: int) -> Any:
     return x << np.uint32(r) | x >> np.uint32(32 - r)
 
 

@@ -274,7 +274,6 @@ def test_other_keys_are_left_to_jax() -> None:
         assert derived("random_split", split, [other]) is None
     with jax.threefry_partitionable(False):
         assert derived("random_split", split, [key]) is None
-    assert derived("random_fold_in", {}, [key, np.arange(2, dtype=np.uint32)]) is None
     assert derived("random_bits", {}, [key]) is None
     assert derived("slice", {}, [jnp.ones(3)]) is None
     assert derived("add", {}, [np.float32(1), np.float32(2)]) is None

@@ -282,6 +282,14 @@ def test_krahenbuhl_brings_the_layers_of_a_transformer_together() -> None:
         assert_allclose(each, each.mean(1, keepdims=True) + 0 * each, rtol=1e-3, err_msg=site)
 
 
+def test_krahenbuhl_of_queries_and_keys_alone() -> None:
+    kernels = [normals(16, 16, seed=i) for i in range(6)]
+    found, report = data.krahenbuhl(attention, kernels, X, keep=["2", "5"], with_report=True)
+    assert sorted(report.scales) == ["0", "1", "3", "4"]
+    assert report.history[0] > 0
+    assert found[2] is kernels[2]
+
+
 def test_krahenbuhl_names_the_layer_whose_rate_is_farthest_from_the_mean() -> None:
     kernels = [normals(16, 16, seed=i + 4) for i in range(6)]
     noise = jax.random.normal(KEY, (64, 16))

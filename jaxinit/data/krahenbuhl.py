@@ -50,8 +50,8 @@ def krahenbuhl(
 
     The product of the rates of queries and keys does not hang on their scales, so that theirs are
     left out, and only their units made equal. Nor does it in a branch of two kernels that is small
-    beside its stream: in transformers the rates come within a tenth to a third of their mean, from
-    factors of 3 to 13, and then no nearer.
+    beside its stream, so that in a transformer there may be no scales that make all rates equal:
+    the history tells how near they came.
 
     Args:
         apply_fn: any JAX function of (params, batch), such as `model.apply`.
@@ -63,7 +63,7 @@ def krahenbuhl(
         mean: β, of the units with a bias, in deviations; near 1 most ReLUs are active, and a deep
             network of them is nearly linear.
         tolerance: on C_k / C̄, relative, that has to be reached; None stops at a tenth, and takes
-            what can be had.
+            what can be had, without an error.
         iterations: most, of scales between layers.
         keep: patterns of the paths of kernels to leave as they are.
         with_report: whether to return (params, `Calibration`), whose history is the largest
@@ -195,11 +195,11 @@ def _rated(units: Units, params: Any) -> list[Use]:
     """The layers whose rates scales can change: all but queries and keys, if there are others."""
     factors = {use.path for use in roles(units.trace, params) if use.role in _FACTORS}
     rated = [
-        target.scale._replace(units=())
+        target
         for target in units.targets
         if factors.isdisjoint(kernel.path for kernel in target.place.site.kernels)
     ]
-    return rated or [target.scale._replace(units=()) for target in units.targets]
+    return [target.scale._replace(units=()) for target in rated or units.targets]
 
 
 def _rate(slope: Array, kernel: Array, shape: tuple[int, ...]) -> Array:
