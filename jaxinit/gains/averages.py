@@ -20,19 +20,23 @@ Average: TypeAlias = Callable[..., Array]
 Result: TypeAlias = Any
 
 _TINY = 1e-300
-_LOT, _ROWS = 512, 64
+# Wider are all panels but the last ones to be halved.
+_CROWDED = 1e-11
+# Nodes at once, which stay in the cache.
+_LOT, _ROWS = 2**15, 64
 
 
 class Curve(NamedTuple):
-    """φ and φ' of arrays of points."""
+    """φ and φ' of arrays of points, and both at once."""
 
     value: Callable[[Any], Any]
     slope: Callable[[Any], Any]
+    both: Callable[[Any], tuple[Any, Any]]
 
 
 def curve(phi: Phi) -> Curve:
     """Of a φ in JAX, at vectors."""
-    return Curve(jax.vmap(phi), jax.vmap(jax.grad(phi)))
+    return Curve(jax.vmap(phi), jax.vmap(jax.grad(phi)), jax.vmap(jax.value_and_grad(phi)))
 
 
 def single(integrand: Callable[[Any, Any, Any], Any]) -> Average:
@@ -51,19 +55,46 @@ def single(integrand: Callable[[Any, Any, Any], Any]) -> Average:
         xp = home(variance)
         scale, shift = xp.sqrt(xp.maximum(variance, _TINY))[..., None], xp.asarray(shift)[..., None]
         z, weights = points((np.asarray(found.ends) - shift) / scale)
-        terms = weights * integrand(phi, scale * z + shift, z)
+        x = scale * z + shift
+        if xp is np:
+            # Most panels lie beyond the reach of a narrow density.
+            within = weights != 0
+            y = weights[within] * integrand(phi, x[within], z[within])
+            terms = np.zeros((*y.shape[:-1], *z.shape))
+            terms[..., within] = y
+        else:
+            terms = weights * integrand(phi, x, z)
         size = abs(jax.lax.stop_gradient(terms) if xp is jnp else terms)
         far = xp.where(abs(z) > REACH - 1, size, 0).sum(axis=-1) > 1e-9 * size.sum(axis=-1)
+        if xp is np:
+            far |= _singular(phi, found, integrand, x, size)
         known = (REACH * scale + abs(shift))[..., 0] <= found.ends[-1]
         return xp.where(known & ~far, terms.sum(axis=-1), xp.nan)
 
     return average
 
 
+def _singular(phi: Any, found: Panels, integrand: Any, x: Any, size: Any) -> Any:
+    """Whether the panels that crowd round a singularity hold more than next to nothing."""
+    ends = np.asarray(found.ends)
+    crowd = np.diff(ends) < _CROWDED
+    if not crowd.any() or np.isfinite(integrand(phi, ends, np.zeros_like(ends))).all():
+        return False
+    inside = crowd[np.clip(np.searchsorted(ends, x) - 1, 0, crowd.size - 1)]
+    return np.where(inside, size, 0).sum(axis=-1) > 1e-6 * size.sum(axis=-1)
+
+
 second: Average = single(lambda phi, x, z: phi.value(x) ** 2)
 slope: Average = single(lambda phi, x, z: phi.slope(x) ** 2)
 
 
+def _squares(phi: Any, x: Any, z: Any) -> Any:
+    value, slope = phi.both(x)
+    return home(value).stack([value**2, slope**2])
+
+
+# `second` and `slope`, for what both take to find one of them.
+squares: Average = single(_squares)
 _length_slope: Average = single(lambda phi, x, z: phi.value(x) * phi.slope(x) * z)
 
 
@@ -199,17 +230,20 @@ def _at_once(
             found = np.array([program(*row) for row in rows.T], np.float64)
     else:
         line = _line(fn, params)
-        phi = Curve(lambda x: line(x, 0), lambda x: line(x, 1))
-        lots = np.split(rows, range(_LOT, rows.shape[1], _LOT), axis=1)
+        phi = Curve(lambda x: line(x, 0), lambda x: line(x, 1), line)
+        lot = max(1, _LOT // (16 * len(known.ends)))
+        lots = np.split(rows, range(lot, rows.shape[1], lot), axis=1)
         with np.errstate(all="ignore"):  # what is infinite is told of below
-            found = np.concatenate([average(phi, known, *lot) for lot in lots])
+            found = np.concatenate([average(phi, known, *lot) for lot in lots], axis=-1)
     if strict and np.isnan(found).any():
-        at = ", ".join(f"{a.ravel()[np.isnan(found).argmax()]:.6g}" for a in arrays)
+        first = np.isnan(found).reshape(-1, rows.shape[1]).any(axis=0).argmax()
+        at = ", ".join(f"{x:.6g}" for x in rows[:, first])
         raise ValueError(
             f"an average of fn={fn!r} at {at} is infinite, or needs it at |x| > "
             f"{known.ends[-1]:.6g}, where it was not resolved"
         )
-    return found.reshape(shape) if shape else float(found[0])
+    found = found.reshape((*found.shape[:-1], *shape))
+    return found if found.ndim else float(found)
 
 
 @functools.lru_cache(maxsize=256)

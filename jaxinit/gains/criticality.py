@@ -14,6 +14,7 @@ from jaxinit.gains.averages import (
     second,
     slope,
     slope_product,
+    squares,
 )
 from jaxinit.gains.maps import check_continuous, check_scales
 from jaxinit.gains.names import Activation, activation, parameter
@@ -240,11 +241,11 @@ def critical(
 
 
 def _at(fn: Activation, q: float, params: dict[str, Any]) -> Criticality:
-    gradient = evaluate(slope, fn, params, q)
+    length, gradient = map(float, evaluate(squares, fn, params, q))
     if not gradient:
         raise ValueError(f"fn={fn!r} is flat almost everywhere: no weights keep its gradients")
     sigma_w2 = 1 / gradient
-    sigma_b2 = q - sigma_w2 * evaluate(second, fn, params, q)
+    sigma_b2 = q - sigma_w2 * length
     if abs(sigma_b2) <= 1e-12 * q or not q:
         sigma_b2 = 0.0
     if sigma_b2 < 0:
@@ -256,7 +257,7 @@ def _at(fn: Activation, q: float, params: dict[str, Any]) -> Criticality:
 
 
 def _biases(fn: Activation, params: dict[str, Any], q: Numbers) -> Numbers:
-    seconds, slopes = (evaluate(a, fn, params, q, strict=False) for a in (second, slope))
+    seconds, slopes = evaluate(squares, fn, params, q, strict=False)
     with np.errstate(all="ignore"):
         return q - seconds / slopes
 
