@@ -14,6 +14,10 @@ ACTIVATIONS = (
     *("jax.nn.sigmoid", "jax.nn.hard_tanh", "lambda x: x * jax.scipy.special.ndtr(x)"),
     *("lambda x: jax.lax.lgamma(x**2 + 1)", "lambda x: x * jax.scipy.special.i0e(x)"),
     "lambda x: jnp.sum(weights * jnp.tanh(x * weights))",
+    "lambda x: jnp.piecewise(x, [x < -1, x > 1], [-1.0, 1.0, lambda y: y])",
+    "lambda x: jax.lax.fori_loop(0, 3, lambda i, y: jnp.tanh(y), x)",
+    *("lambda x: jnp.polyval(weights, jnp.tanh(x))", "jnp.sinc"),
+    "lambda x: jnp.interp(x, weights - 2, jnp.sin(weights))",
 )
 CHILD = """
 import functools, sys, time

@@ -57,24 +57,47 @@ def by_numpy(traced: ClosedJaxpr) -> Callable[..., list[Any]] | None:
     def constant(variable: Any, x: Any) -> _Made:
         return held(x, variable.aval)
 
+    def called(jaxpr: Any, operands: Sequence[_Made]) -> list[_Made]:
+        found = interpret(jaxpr, operands, record, constant)
+        return [held(x, aval) for x, aval in zip(found, jaxpr.out_avals, strict=True)]
+
     def record(equation: Any, given: list[Any]) -> list[Any]:
         operands = [held(x, v.aval) for x, v in zip(given, equation.invars, strict=True)]
         avals = [variable.aval for variable in equation.outvars]
-        if equation.primitive.name != "cond":
-            operations = zip(_operations(equation), avals, strict=True)
-            return [make(operation, operands, aval) for operation, aval in operations]
-        which, *operands = operands
-        jaxprs = equation.params["branches"]
-        branches = [interpret(jaxpr, operands, record, constant) for jaxpr in jaxprs]
-        choices = zip(*branches, strict=True)
-        return [
-            make(NUMPY["select_n"], [which, *(held(x, aval) for x in cases)], aval)
-            for cases, aval in zip(choices, avals, strict=True)
-        ]
+        name, params = equation.primitive.name, equation.params
+        if name == "cond":
+            which, *operands = operands
+            cases = zip(*(called(branch, operands) for branch in params["branches"]), strict=True)
+            chosen = zip(cases, avals, strict=True)
+            return [make(NUMPY["select_n"], [which, *each], aval) for each, aval in chosen]
+        if name == "scan" and params["length"] <= _MOST:
+            return looped(params, operands, avals)
+        operations = zip(_operations(equation), avals, strict=True)
+        return [make(operation, operands, aval) for operation, aval in operations]
+
+    def looped(params: Any, operands: list[_Made], avals: list[Any]) -> list[_Made]:
+        """A scan step by step, of constants, what is carried on, and rows."""
+        body = params["jaxpr"]
+        rows = sum(x.aval.ndim > a.ndim for x, a in zip(operands, body.in_avals, strict=True))
+        carried = sum(a.ndim == b.ndim for a, b in zip(avals, body.out_avals, strict=True))
+        first_row = len(operands) - rows
+        constants, carry = (
+            operands[: first_row - carried],
+            operands[first_row - carried : first_row],
+        )
+        ys: dict[int, list[_Made]] = {}
+        for i in range(params["length"])[:: -1 if params["reverse"] else 1]:
+            take = functools.partial(np.take, indices=i, axis=0)
+            xs = zip(operands[first_row:], body.in_avals[first_row:], strict=True)
+            found = called(body, [*constants, *carry, *(make(take, [x], aval) for x, aval in xs)])
+            carry, ys[i] = found[:carried], found[carried:]
+        stack = functools.partial(SHAPED["stack"], {"axis": 0}, 0)
+        columns = zip(*(ys[i] for i in sorted(ys)), strict=True)
+        stacks = zip(columns, avals[carried:], strict=True)
+        return [*carry, *(make(stack, column, aval) for column, aval in stacks)]
 
     points = [_Made(None, (), aval) for aval in traced.in_avals]
-    found = interpret(traced, points, record, constant)
-    results = [held(x, aval) for x, aval in zip(found, traced.out_avals, strict=True)]
+    results = called(traced, points)
     if not all(step.operation for step in made):
         return None
 

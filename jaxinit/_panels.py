@@ -64,7 +64,7 @@ def panels(line: Line, label: str) -> Panels:
 
     >>> import jax
     >>> from jaxinit._pointwise import vectorized
-    >>> panels(vectorized(jax.nn.relu6, "relu6", jax.value_and_grad), "relu6").slants
+    >>> panels(vectorized(jax.nn.relu6, "relu6", slope=True), "relu6").slants
     (0.0, 6.0)
     """
 

@@ -90,6 +90,14 @@ ARRAYS: dict[str, Callable[[Any], Any]] = {
     ),
     "piecewise": lambda x: jnp.piecewise(x, [x < -1, x > 1], [-1.0, 1.0, lambda y: y**3]),
     "select": lambda x: jnp.select([x < -1, x > 1], [x**2, 1.0], x),
+    "loop": lambda x: lax.fori_loop(0, 3, lambda i, y: jnp.sin(y) + i, x),
+    "backwards": lambda x: (
+        lax.scan(lambda y, row: (y * x + row, y), 0.0, WEIGHTS, reverse=True)[1] @ WEIGHTS
+    ),
+    "rows": lambda x: lax.scan(lambda y, r: (y + r[0], y * r[1]), x, MATRIX.T)[1][2],
+    "polynomial": lambda x: jnp.polyval(WEIGHTS, x),
+    "no step": lambda x: lax.fori_loop(0, 0, lambda i, y: y + 1, x),
+    "slope of a loop": jax.grad(lambda x: lax.fori_loop(0, 3, lambda i, y: jnp.sin(y), x)),
     "slope of an array": jax.grad(lambda x: jnp.max(WEIGHTS * jnp.tanh(x)) + (WEIGHTS * x)[1]),
     "slope of a stack": jax.grad(lambda x: jnp.max(jnp.stack([x, 0.1 * x, 2.0]))),
     "slope of piecewise": jax.grad(
@@ -139,7 +147,7 @@ def test_every_operation_of_the_table_is_tried() -> None:
         lambda x: lax.bessel_i0e(x),
         lambda x: jnp.array([1.0, 2.0])[(x > 0).astype(int)],
         lambda x: jnp.sum(jnp.zeros(65) + x),
-        lambda x: lax.fori_loop(0, 3, lambda i, y: jnp.sin(y), x),
+        lambda x: lax.fori_loop(0, 65, lambda i, y: jnp.sin(y), x),
         lambda x: jnp.stack([x, 1 - x]).astype(int) @ jnp.array([1, 2]),
         lambda x: (jnp.argmax(jnp.stack([x, 0.5])) + 3) // 2,
         lambda x: (x * 3).astype(np.int32),
@@ -175,6 +183,18 @@ def test_a_common_activation_is_not_compiled(monkeypatch: pytest.MonkeyPatch) ->
         gains.susceptibility(lambda x, fn=fn: fn(x), 1.0, 1.5)
     with pytest.raises(TypeError, match="compiled"):
         gains.gain(lambda x: lax.bessel_i0e(x))
+
+
+def test_slopes_forward_and_backward() -> None:
+    """Of a loop that only has the one, and of a rule that only has the other."""
+
+    def halved(x: Any) -> Any:
+        return lax.while_loop(lambda y: abs(y) > 1, lambda y: y / 2, x)
+
+    value, slope = vectorized(halved, "halved", slope=True)(np.array([0.5, 3.0]))
+    assert (value.tolist(), slope.tolist()) == ([0.5, 0.75], [1, 0.25])
+    value, slope = vectorized(cubed, "cubed", slope=True)(np.array([2.0]))
+    assert (value.tolist(), slope.tolist()) == ([8], [12])
 
 
 def test_an_activation_of_a_traced_number_is_an_error_that_names_it() -> None:

@@ -155,11 +155,11 @@ def test_panels_find_kinks() -> None:
     def zigzag(x: Any) -> Any:
         return sum((-1) ** i * jnp.abs(x - k) for i, k in enumerate(kinks))
 
-    found = panels(vectorized(zigzag, "", jax.value_and_grad), "")
+    found = panels(vectorized(zigzag, "", slope=True), "")
     np.testing.assert_allclose(found.slants, kinks, atol=1e-11)
     assert found.jumps == ()
     assert len(found.ends) < 60
-    step = panels(vectorized(lambda x: x > kinks[0], "", jax.value_and_grad), "")
+    step = panels(vectorized(lambda x: x > kinks[0], "", slope=True), "")
     np.testing.assert_allclose(step.jumps, kinks[:1], atol=1e-11)
 
 

@@ -203,7 +203,7 @@ def _resolved(fn: Activation, params: Parameters) -> Panels:
 
 @functools.lru_cache(maxsize=256)
 def _line(fn: Activation, params: Parameters) -> Line:
-    return vectorized(scalar(fn, params), f"fn={fn!r}", jax.value_and_grad)
+    return vectorized(scalar(fn, params), f"fn={fn!r}", slope=True)
 
 
 def _traced(*values: Any) -> bool:

@@ -6,7 +6,6 @@ import functools
 import math
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-import jax
 import numpy as np
 
 from jaxinit._checks import one_of
@@ -159,7 +158,7 @@ def _moments(fn: Activation, params: Parameters) -> Moments:
 
 @functools.lru_cache(maxsize=256)
 def _tangent(fn: Activation, params: Parameters) -> Tangent:
-    line = vectorized(scalar(fn, params), f"fn={fn!r}", jax.value_and_grad)
+    line = vectorized(scalar(fn, params), f"fn={fn!r}", slope=True)
     value, slope = line(np.array([-1e-9, 0, 1e-9]))
     jump = np.ptp(value) + np.ptp(slope)
     if not jump < 1e-6 * max(1, abs(slope[1])):
