@@ -20,11 +20,12 @@ ACTIVATIONS = (
     "lambda x: jnp.interp(x, weights - 2, jnp.sin(weights))",
 )
 CHILD = """
-import functools, sys, time
+import functools, gc, sys, time
 import jax, jax.numpy as jnp, jax.scipy.special, jaxinit
 weights = jnp.arange(1.0, 4.0)
 fn = eval(sys.argv[1])
 argument = {"sigma_b2": 0.05} if sys.argv[2] == "sigma_b2" else {"q": 1.0}
+gc.collect()  # due after the imports, whatever is called first
 start = time.perf_counter()
 try:
     jaxinit.gains.critical(fn, **argument)
