@@ -42,63 +42,10 @@ def by_numpy(traced: ClosedJaxpr) -> Callable[..., list[Any]] | None:
     >>> by_numpy(jax.make_jaxpr(jax.nn.relu)(0.0))(np.array([-1.0, 2.0]))[0].tolist()
     [0.0, 2.0]
     """
-    made: list[_Made] = []
-
-    def make(operation: Any, operands: Sequence[_Made], aval: Any) -> _Made:
-        made.append(_Made(operation, operands, aval))
-        return made[-1]
-
-    def held(x: Any, aval: Any) -> _Made:
-        if isinstance(x, _Made):
-            return x
-        array = np.asarray(x, aval.dtype)[..., None]
-        return make(lambda: array, (), aval)
-
-    def constant(variable: Any, x: Any) -> _Made:
-        return held(x, variable.aval)
-
-    def called(jaxpr: Any, operands: Sequence[_Made]) -> list[_Made]:
-        found = interpret(jaxpr, operands, record, constant)
-        return [held(x, aval) for x, aval in zip(found, jaxpr.out_avals, strict=True)]
-
-    def record(equation: Any, given: list[Any]) -> list[Any]:
-        operands = [held(x, v.aval) for x, v in zip(given, equation.invars, strict=True)]
-        avals = [variable.aval for variable in equation.outvars]
-        name, params = equation.primitive.name, equation.params
-        if name == "cond":
-            which, *operands = operands
-            cases = zip(*(called(branch, operands) for branch in params["branches"]), strict=True)
-            chosen = zip(cases, avals, strict=True)
-            return [make(NUMPY["select_n"], [which, *each], aval) for each, aval in chosen]
-        if name == "scan" and params["length"] <= _MOST:
-            return looped(params, operands, avals)
-        operations = zip(_operations(equation), avals, strict=True)
-        return [make(operation, operands, aval) for operation, aval in operations]
-
-    def looped(params: Any, operands: list[_Made], avals: list[Any]) -> list[_Made]:
-        """A scan step by step, of constants, what is carried on, and rows."""
-        body = params["jaxpr"]
-        rows = sum(x.aval.ndim > a.ndim for x, a in zip(operands, body.in_avals, strict=True))
-        carried = sum(a.ndim == b.ndim for a, b in zip(avals, body.out_avals, strict=True))
-        first_row = len(operands) - rows
-        constants, carry = (
-            operands[: first_row - carried],
-            operands[first_row - carried : first_row],
-        )
-        ys: dict[int, list[_Made]] = {}
-        for i in range(params["length"])[:: -1 if params["reverse"] else 1]:
-            take = functools.partial(np.take, indices=i, axis=0)
-            xs = zip(operands[first_row:], body.in_avals[first_row:], strict=True)
-            found = called(body, [*constants, *carry, *(make(take, [x], aval) for x, aval in xs)])
-            carry, ys[i] = found[:carried], found[carried:]
-        stack = functools.partial(SHAPED["stack"], {"axis": 0}, 0)
-        columns = zip(*(ys[i] for i in sorted(ys)), strict=True)
-        stacks = zip(columns, avals[carried:], strict=True)
-        return [*carry, *(make(stack, column, aval) for column, aval in stacks)]
-
+    record = _Record()
     points = [_Made(None, (), aval) for aval in traced.in_avals]
-    results = called(traced, points)
-    if not all(step.operation for step in made):
+    results = record.called(traced, points)
+    if not all(step.operation for step in record.made):
         return None
 
     @functools.cache
@@ -106,7 +53,7 @@ def by_numpy(traced: ClosedJaxpr) -> Callable[..., list[Any]] | None:
         """What leads to the results, or to one of them."""
         needed = set(map(id, wanted(results, only)))
         steps = []
-        for step in reversed(made):
+        for step in reversed(record.made):
             if id(step) in needed:
                 steps.append(step)
                 needed.update(map(id, step.operands))
@@ -143,6 +90,67 @@ class _Made:
         found = np.asarray(self.operation(*operands), self.aval.dtype)
         shape = (*self.aval.shape, found.shape[-1])
         return found if found.shape == shape else np.broadcast_to(found, shape)
+
+
+class _Record:
+    """What is made, in order, in the course of a trace."""
+
+    def __init__(self) -> None:
+        self.made: list[_Made] = []
+
+    def called(self, traced: Any, operands: Sequence[_Made]) -> list[_Made]:
+        """The results of a trace."""
+
+        def constant(variable: Any, x: Any) -> _Made:
+            return self._held(x, variable.aval)
+
+        found = interpret(traced, operands, self._step, constant)
+        return [self._held(x, aval) for x, aval in zip(found, traced.out_avals, strict=True)]
+
+    def _make(self, operation: Any, operands: Sequence[_Made], aval: Any) -> _Made:
+        self.made.append(_Made(operation, operands, aval))
+        return self.made[-1]
+
+    def _held(self, x: Any, aval: Any) -> _Made:
+        if isinstance(x, _Made):
+            return x
+        array = np.asarray(x, aval.dtype)[..., None]
+        return self._make(lambda: array, (), aval)
+
+    def _step(self, equation: Any, given: list[Any]) -> list[_Made]:
+        operands = [self._held(x, v.aval) for x, v in zip(given, equation.invars, strict=True)]
+        avals = [variable.aval for variable in equation.outvars]
+        name, params = equation.primitive.name, equation.params
+        if name == "cond":
+            which, *operands = operands
+            branches = (self.called(branch, operands) for branch in params["branches"])
+            cases = zip(*branches, strict=True)
+            chosen = zip(cases, avals, strict=True)
+            return [self._make(_chosen, [which, *each], aval) for each, aval in chosen]
+        if name == "scan" and params["length"] <= _MOST:
+            return self._loop(params, operands, avals)
+        operations = zip(_operations(equation), avals, strict=True)
+        return [self._make(operation, operands, aval) for operation, aval in operations]
+
+    def _loop(self, params: Any, operands: list[_Made], avals: list[Any]) -> list[_Made]:
+        """A scan step by step: of constants, what is carried on, and rows."""
+        body = params["jaxpr"]
+        rows = sum(x.aval.ndim > a.ndim for x, a in zip(operands, body.in_avals, strict=True))
+        carried = sum(a.ndim == b.ndim for a, b in zip(avals, body.out_avals, strict=True))
+        first_row = len(operands) - rows
+        constants = operands[: first_row - carried]
+        carry = operands[len(constants) : first_row]
+        ys: dict[int, list[_Made]] = {}
+        for i in range(params["length"])[:: -1 if params["reverse"] else 1]:
+            take = functools.partial(np.take, indices=i, axis=0)
+            xs = zip(operands[first_row:], body.in_avals[first_row:], strict=True)
+            row = [self._make(take, [x], aval) for x, aval in xs]
+            found = self.called(body, [*constants, *carry, *row])
+            carry, ys[i] = found[:carried], found[carried:]
+        stack = functools.partial(SHAPED["stack"], {"axis": 0}, 0)
+        columns = zip(*(ys[i] for i in sorted(ys)), strict=True)
+        stacks = zip(columns, avals[carried:], strict=True)
+        return [*carry, *(self._make(stack, column, aval) for column, aval in stacks)]
 
 
 def _operations(equation: Any) -> list[Any]:

@@ -54,10 +54,13 @@ def single(integrand: Callable[[Any, Any, Any], Any]) -> Average:
     def average(phi: Any, found: Panels, variance: Any, shift: Any = 0.0) -> Any:
         xp = home(variance)
         scale, shift = xp.sqrt(xp.maximum(variance, _TINY))[..., None], xp.asarray(shift)[..., None]
-        z, weights = points((np.asarray(found.ends) - shift) / scale)
-        x = scale * z + shift
+        ends = np.asarray(found.ends)
         if xp is np:
             # Most panels lie beyond the reach of a narrow density.
+            ends = ends[abs(ends) <= REACH * scale.max() + abs(shift).max()]
+        z, weights = points((ends - shift) / scale)
+        x = scale * z + shift
+        if xp is np:
             within = weights != 0
             y = weights[within] * integrand(phi, x[within], z[within])
             terms = np.zeros((*y.shape[:-1], *z.shape))
