@@ -52,6 +52,7 @@ def gain(fn: Activation, moment: Moment = "second", **params: Any) -> float:
         ValueError: for an unknown name, or one that torch's table lacks; if fn is not finite on the
             line, or its moment is infinite or zero.
 
+    >>> import jax
     >>> round(gain(jax.nn.relu), 6)
     1.414214
     >>> round(gain("tanh"), 6), round(gain("tanh", "torch"), 6)
