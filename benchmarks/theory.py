@@ -18,6 +18,7 @@ ACTIVATIONS = (
     "lambda x: jax.lax.fori_loop(0, 3, lambda i, y: jnp.tanh(y), x)",
     *("lambda x: jnp.polyval(weights, jnp.tanh(x))", "jnp.sinc"),
     "lambda x: jnp.interp(x, weights - 2, jnp.sin(weights))",
+    "lambda x: jnp.tanh(x) * jax.lax.igamma(2.0, x**2)",
 )
 CHILD = """
 import functools, gc, sys, time
