@@ -21,8 +21,8 @@ from jaxinit._quadrature import Numbers
 if TYPE_CHECKING:
     from jax.extend.core import ClosedJaxpr
 
-# Points at once, which stay in the cache; steps of a loop.
-_LOT, _STEPS = 2**13, 64
+# Points at once, which stay in the cache; turns of a loop, and all steps, that are worth it.
+_LOT, _TURNS, _STEPS = 2**13, 64, 2**12
 
 
 def by_numpy(traced: ClosedJaxpr) -> Callable[..., list[Any]] | None:
@@ -110,7 +110,7 @@ class _Record:
             loop = _While(params, [x.aval for x in operands])
             ends = [functools.partial(loop, i) if loop.known else None for i in range(len(avals))]
             return [self._make(end, operands, aval) for end, aval in zip(ends, avals, strict=True)]
-        if name == "scan" and params["length"] <= _STEPS:
+        if name == "scan" and params["length"] <= _TURNS and len(self.made) <= _STEPS:
             return self._loop(params, operands, avals)
         pairs = zip(operations(equation), avals, strict=True)
         return [self._make(operation, operands, aval) for operation, aval in pairs]

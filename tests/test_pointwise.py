@@ -187,6 +187,9 @@ def test_every_operation_of_the_table_is_tried() -> None:
         lambda x: jnp.array([[1.0, 2.0]])[0, (x > 0).astype(int)],
         lambda x: jnp.sum(jnp.zeros(65) + x),
         lambda x: lax.fori_loop(0, 65, lambda i, y: jnp.sin(y), x),
+        lambda x: lax.fori_loop(
+            0, 60, lambda i, y: lax.fori_loop(0, 60, lambda j, z: jnp.sin(z), y), x
+        ),
         lambda x: jnp.stack([x, 1 - x]).astype(int) @ jnp.array([1, 2]),
         lambda x: lax.div(jnp.argmax(jnp.stack([x, 0.5])) - 3, 2),
         lambda x: (x * 3).astype(np.int32),
