@@ -110,7 +110,7 @@ class _Record:
             loop = _While(params, [x.aval for x in operands])
             ends = [functools.partial(loop, i) if loop.known else None for i in range(len(avals))]
             return [self._make(end, operands, aval) for end, aval in zip(ends, avals, strict=True)]
-        if name == "scan" and params["length"] <= _TURNS and len(self.made) <= _STEPS:
+        if name == "scan" and 0 < params["length"] <= _TURNS and len(self.made) <= _STEPS:
             return self._loop(params, operands, avals)
         pairs = zip(operations(equation), avals, strict=True)
         return [self._make(operation, operands, aval) for operation, aval in pairs]

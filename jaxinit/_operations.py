@@ -26,19 +26,13 @@ def operations(equation: Any) -> list[Any]:
         numpy does not do it.
     """
     name, params = equation.primitive.name, equation.params
+    given = [variable.aval for variable in equation.invars]
     avals = [variable.aval for variable in equation.outvars]
     kinds = {aval.dtype.kind for aval in avals}
-    if any(aval.size > _MOST or aval.dtype not in _DTYPES for aval in avals):
+    if _strange(name, params, given, avals):
         found: Any = None
-    elif name == "convert_element_type" and kinds & set("iu"):
-        of_reals = equation.invars[0].aval.dtype.kind == "f"  # which are cut off in other ways
-        found = None if of_reals else np.asarray
     elif name == "div" and kinds == {"u"}:
         found = np.floor_divide
-    elif (name in _FRACTIONAL and kinds & set("iu")) or (
-        name == "dynamic_slice" and len(params["slice_sizes"]) != 1
-    ):
-        found = None
     elif name == "call_hi_primitive":
         found = _search(params.get("_prim"))
     elif name in SHAPED:
@@ -46,6 +40,31 @@ def operations(equation: Any) -> list[Any]:
     else:
         found = NUMPY.get(name)
     return [found] * len(avals)
+
+
+def _strange(name: str, params: Any, given: list[Any], avals: list[Any]) -> bool:
+    """Whether an equation is large, or of a form of its primitive that numpy does not do alike."""
+    if any(aval.size > _MOST for aval in (*given, *avals)):
+        return True
+    if any(aval.dtype not in _DTYPES for aval in avals):
+        return True
+    whole = any(aval.dtype.kind in "iu" for aval in avals)
+    match name:
+        case "convert_element_type":
+            return whole and given[0].dtype.kind == "f"
+        case "div":
+            return avals[0].dtype.kind == "i"
+        case "rem" | "pow" | "integer_pow":
+            return whole
+        case "bitcast_convert_type":
+            return bool(given[0].dtype.itemsize != avals[0].dtype.itemsize)
+        case "dynamic_slice":
+            return len(params["slice_sizes"]) != 1
+        case "reshape":
+            return params["dimensions"] is not None
+        case "call_hi_primitive":
+            return avals[0].shape != ()
+    return False
 
 
 def _by_point(function: Callable[[float], float]) -> Callable[[Any], Any]:
@@ -145,15 +164,13 @@ NUMPY: dict[str, Callable[..., Any]] = {
     "select_n": _chosen,
     "stop_gradient": np.asarray,
 }
-# Of whole numbers, they are rounded in other ways.
-_FRACTIONAL = ("div", "rem", "pow", "integer_pow")
 
 
 def _spread(params: Any, _: int, x: Any) -> Any:
     shape = [1] * len(params["shape"])
     for axis, size in zip(params["broadcast_dimensions"], x.shape[:-1], strict=True):
         shape[axis] = size
-    return np.broadcast_to(x.reshape(*shape, -1), (*params["shape"], x.shape[-1]))
+    return np.broadcast_to(x.reshape(*shape, x.shape[-1]), (*params["shape"], x.shape[-1]))
 
 
 def _count(params: Any, _: int) -> Any:
@@ -248,7 +265,7 @@ SHAPED: dict[str, Callable[..., Any]] = {
     "reduce_min": lambda p, _, x: x.min(axis=p["axes"]),
     "reduce_prod": lambda p, _, x: x.prod(axis=p["axes"]),
     "reduce_sum": lambda p, _, x: x.sum(axis=p["axes"]),
-    "reshape": lambda p, _, x: x.reshape(*p["new_sizes"], -1),
+    "reshape": lambda p, _, x: x.reshape(*p["new_sizes"], x.shape[-1]),
     "round": lambda p, _, x: _round(x, p["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN),
     "slice": _sliced,
     "split": _part,

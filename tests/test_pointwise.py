@@ -124,7 +124,8 @@ ARRAYS: dict[str, Callable[[Any], Any]] = {
         (x,),
         (1.0,),
     )[1],
-    "no step": lambda x: lax.fori_loop(0, 0, lambda i, y: y + 1, x),
+    "nothing": lambda x: jnp.sum((WEIGHTS * x)[:0].reshape(0, 1)) + x,
+    "nothing twice": lambda x: jnp.sum(jnp.broadcast_to((WEIGHTS * x)[:0], (2, 0))) + x,
     "slope of a loop": jax.grad(lambda x: lax.fori_loop(0, 3, lambda i, y: jnp.sin(y), x)),
     "slope of an array": jax.grad(lambda x: jnp.max(WEIGHTS * jnp.tanh(x)) + (WEIGHTS * x)[1]),
     "slope of a stack": jax.grad(lambda x: jnp.max(jnp.stack([x, 0.1 * x, 2.0]))),
@@ -186,6 +187,11 @@ def test_every_operation_of_the_table_is_tried() -> None:
         lambda x: jnp.sort(WEIGHTS * x)[1],
         lambda x: jnp.array([[1.0, 2.0]])[0, (x > 0).astype(int)],
         lambda x: jnp.sum(jnp.zeros(65) + x),
+        lambda x: jnp.interp(x, np.linspace(-2, 2, 65), np.arange(65.0)),
+        lambda x: jnp.sum(jnp.searchsorted(np.arange(3.0), jnp.stack([x, 2 * x]))),
+        lambda x: lax.reshape(CUBE[0] * x, (4,), dimensions=(1, 0))[1],
+        lambda x: lax.bitcast_convert_type(x, np.uint32)[1] & 1,
+        lambda x: lax.scan(lambda y, row: (y + row, y), x, jnp.zeros(0))[0],
         lambda x: lax.fori_loop(0, 65, lambda i, y: jnp.sin(y), x),
         lambda x: lax.fori_loop(
             0, 60, lambda i, y: lax.fori_loop(0, 60, lambda j, z: jnp.sin(z), y), x

@@ -209,6 +209,11 @@ def test_edge_of_chaos() -> None:
     assert abs(gains.length_map("gelu", gelu.q, gelu.sigma_w2, gelu.sigma_b2) / gelu.q - 1) < 1e-12
 
 
+def _moment(power: float) -> float:
+    """E|z|^power."""
+    return 2 ** (power / 2) * math.gamma((power + 1) / 2) / math.sqrt(math.pi)
+
+
 @pytest.mark.parametrize("power", [0.8, 0.9])
 def test_slopes_that_are_infinite_at_a_point(power: float) -> None:
     """E[φ'²] of sign(x)|x|^a, at q = 1 and at any other q, where a gamma function has it."""
@@ -216,10 +221,16 @@ def test_slopes_that_are_infinite_at_a_point(power: float) -> None:
     def fn(x: Any) -> Any:
         return jnp.sign(x) * jnp.abs(x) ** power
 
-    slope = 2 ** (power - 1) * math.gamma(power - 0.5) / math.sqrt(math.pi) * power**2
+    slope = _moment(2 * power - 2) * power**2
     for q in (1.0, 400.0):
         found = gains.susceptibility(fn, q, 1.0)
         assert abs(found / (slope * q ** (power - 1)) - 1) < 1e-8
+        compiled = jax.jit(lambda q: gains.susceptibility(fn, q, 1.0))(q)
+        assert abs(compiled / found - 1) < 1e-6
+    # Panels end 1e-14 from the point, and hold all of a density that is as narrow.
+    with pytest.raises(ValueError, match="is infinite, or needs it at"):
+        gains.susceptibility(fn, 1e-30, 1.0)
+    assert abs(gains.length_map(fn, 1e-30, 1.0) / 1e-30**power - _moment(2 * power)) < 1e-6
     assert abs(gains.critical(fn, q=1.0).sigma_w2 * slope - 1) < 1e-8
 
 
@@ -260,12 +271,19 @@ def test_phase_diagram() -> None:
     assert len(diagram.figure().axes) == 2
 
 
+def rising(x: Any) -> Any:
+    """Singular to the right of a point only."""
+    return (x > 1) * jnp.abs(x - 1) ** 0.6
+
+
 untyped: Any = gains
 ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: gains.critical("relu", sigma_b2=0.1), ValueError, "exists only at sigma_b2=0, for ev"),
     (lambda: gains.critical("softplus"), ValueError, "nowhere: .* is negative for every q"),
     (lambda: gains.critical(lambda x: jnp.abs(x) ** 0.4), ValueError, "average of .* is infinite"),
     (lambda: gains.critical(lambda x: jnp.abs(x - 1) ** 0.7, q=1.0), ValueError, "is infinite"),
+    (lambda: gains.susceptibility(lambda x: abs(x - 1) ** 0.6, 1.0, 1.0), ValueError, "is infini"),
+    (lambda: gains.susceptibility(rising, 1.0, 1.0), ValueError, "is infinite"),
     (lambda: gains.critical("sigmoid", q=1.0), ValueError, "would need sigma_b2=-5.54"),
     (lambda: gains.critical("tanh", q=1.0, sigma_b2=0.1), ValueError, "both pick the point"),
     (lambda: gains.critical("tanh", q=0.0), ValueError, "q=0.0 is not above 0"),

@@ -20,8 +20,8 @@ Average: TypeAlias = Callable[..., Array]
 Result: TypeAlias = Any
 
 _TINY = 1e-300
-# Wider are all panels but the last ones to be halved.
-_CROWDED = 1e-11
+# Wider are all panels of a function without a singularity.
+_NARROW = 1e-4
 # Nodes at once, which stay in the cache.
 _LOT, _ROWS = 2**15, 64
 
@@ -60,17 +60,11 @@ def single(integrand: Callable[[Any, Any, Any], Any]) -> Average:
             ends = ends[abs(ends) <= REACH * scale.max() + abs(shift).max()]
         z, weights = points((ends - shift) / scale)
         x = scale * z + shift
-        if xp is np:
-            within = weights != 0
-            y = weights[within] * integrand(phi, x[within], z[within])
-            terms = np.zeros((*y.shape[:-1], *z.shape))
-            terms[..., within] = y
-        else:
-            terms = weights * integrand(phi, x, z)
+        # A panel of no width has its nodes at an end, where φ' may be infinite.
+        terms = xp.where(weights != 0, weights * integrand(phi, x, z), 0)
         size = abs(jax.lax.stop_gradient(terms) if xp is jnp else terms)
         far = xp.where(abs(z) > REACH - 1, size, 0).sum(axis=-1) > 1e-9 * size.sum(axis=-1)
-        if xp is np:
-            far |= _singular(phi, found, integrand, x, size)
+        far |= _singular(phi, found, integrand, x, size)
         known = (REACH * scale + abs(shift))[..., 0] <= found.ends[-1]
         return xp.where(known & ~far, terms.sum(axis=-1), xp.nan)
 
@@ -78,13 +72,14 @@ def single(integrand: Callable[[Any, Any, Any], Any]) -> Average:
 
 
 def _singular(phi: Any, found: Panels, integrand: Any, x: Any, size: Any) -> Any:
-    """Whether the panels that crowd round a singularity hold more than next to nothing."""
-    ends = np.asarray(found.ends)
-    crowd = np.diff(ends) < _CROWDED
-    if not crowd.any() or np.isfinite(integrand(phi, ends, np.zeros_like(ends))).all():
+    """Whether panels that end where the integrand is infinite hold more than next to nothing."""
+    xp, ends = home(x), np.asarray(found.ends)
+    if np.diff(ends).min() > _NARROW:
         return False
-    inside = crowd[np.clip(np.searchsorted(ends, x) - 1, 0, crowd.size - 1)]
-    return np.where(inside, size, 0).sum(axis=-1) > 1e-6 * size.sum(axis=-1)
+    infinite = ~xp.isfinite(integrand(phi, xp.asarray(ends), xp.zeros(ends.shape)))
+    panel = xp.clip(xp.searchsorted(xp.asarray(ends), x) - 1, 0, ends.size - 2)
+    beside = (infinite[..., :-1] | infinite[..., 1:])[..., panel]
+    return xp.where(beside, size, 0).sum(axis=-1) > 1e-6 * size.sum(axis=-1)
 
 
 second: Average = single(lambda phi, x, z: phi.value(x) ** 2)
