@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
-from jaxinit._panels import GENERIC, REACH, Line, Panels, home, panels, points
+from jaxinit._panels import GENERIC, REACH, Line, Panels, home, panels, points, roughness
 from jaxinit._pointwise import on_the_host, vectorized
 from jaxinit.gains.names import Activation, Parameters, fixed, scalar
 
@@ -20,8 +20,6 @@ Average: TypeAlias = Callable[..., Array]
 Result: TypeAlias = Any
 
 _TINY = 1e-300
-# Wider are all panels of a function without a singularity.
-_NARROW = 1e-4
 # Nodes at once, which stay in the cache.
 _LOT, _ROWS = 2**15, 64
 
@@ -47,8 +45,8 @@ def single(integrand: Callable[[Any, Any, Any], Any]) -> Average:
             several, stacked in front.
 
     Returns:
-        The average of each, in numpy or JAX, as the variance is. It is NaN where it is infinite, or
-        φ was not resolved so far out.
+        The average of each, in numpy or JAX, as the variance is. It is NaN where it is infinite,
+        where the integrand is rough on its panels, and where φ was not resolved so far out.
     """
 
     def average(phi: Any, found: Panels, variance: Any, shift: Any = 0.0) -> Any:
@@ -62,24 +60,15 @@ def single(integrand: Callable[[Any, Any, Any], Any]) -> Average:
         x = scale * z + shift
         # A panel of no width has its nodes at an end, where φ' may be infinite.
         terms = xp.where(weights != 0, weights * integrand(phi, x, z), 0)
-        size = abs(jax.lax.stop_gradient(terms) if xp is jnp else terms)
-        far = xp.where(abs(z) > REACH - 1, size, 0).sum(axis=-1) > 1e-9 * size.sum(axis=-1)
-        far |= _singular(phi, found, integrand, x, size)
-        known = (REACH * scale + abs(shift))[..., 0] <= found.ends[-1]
-        return xp.where(known & ~far, terms.sum(axis=-1), xp.nan)
+        known = terms if xp is np else jax.lax.stop_gradient(terms)
+        size = abs(known).sum(axis=-1)
+        far = xp.where(abs(z) > REACH - 1, abs(known), 0).sum(axis=-1)
+        exact = (far <= 1e-9 * size) & ((REACH * scale + abs(shift))[..., 0] <= found.ends[-1])
+        if found is not GENERIC:
+            exact = exact & (roughness(known) <= 1e-6 * size)
+        return xp.where(exact, terms.sum(axis=-1), xp.nan)
 
     return average
-
-
-def _singular(phi: Any, found: Panels, integrand: Any, x: Any, size: Any) -> Any:
-    """Whether panels that end where the integrand is infinite hold more than next to nothing."""
-    xp, ends = home(x), np.asarray(found.ends)
-    if np.diff(ends).min() > _NARROW:
-        return False
-    infinite = ~xp.isfinite(integrand(phi, xp.asarray(ends), xp.zeros(ends.shape)))
-    panel = xp.clip(xp.searchsorted(xp.asarray(ends), x) - 1, 0, ends.size - 2)
-    beside = (infinite[..., :-1] | infinite[..., 1:])[..., panel]
-    return xp.where(beside, size, 0).sum(axis=-1) > 1e-6 * size.sum(axis=-1)
 
 
 second: Average = single(lambda phi, x, z: phi.value(x) ** 2)
@@ -237,8 +226,8 @@ def _at_once(
         first = np.isnan(found).reshape(-1, rows.shape[1]).any(axis=0).argmax()
         at = ", ".join(f"{x:.6g}" for x in rows[:, first])
         raise ValueError(
-            f"an average of fn={fn!r} at {at} is infinite, or needs it at |x| > "
-            f"{known.ends[-1]:.6g}, where it was not resolved"
+            f"an average of fn={fn!r} at {at} is infinite, is not known to 1e-6, or needs it at "
+            f"|x| > {known.ends[-1]:.6g}, where it was not resolved"
         )
     found = found.reshape((*found.shape[:-1], *shape))
     return found if found.ndim else float(found)

@@ -104,9 +104,9 @@ def susceptibility(fn: Activation, q: ArrayLike, sigma_w2: ArrayLike, **params: 
     At a fixed point q of the length map it is the slope of the correlation map at c = 1: below 1
     two signals converge and gradients vanish, above 1 signals part and gradients explode.
 
-    It has the digits of `length_map` where φ' is bounded. Where φ' is infinite at a float, such as
-    0 or 1, and JAX finds it so there, it has eight or raises. Elsewhere double precision does not
-    come near enough: for |x - 0.3|^0.8 there are nine digits, for |x - 0.3|^0.6 one.
+    It has the digits of `length_map` where φ' is bounded. Where φ' is infinite at a point, double
+    precision may not come near enough to it: for |x - 0.3|^0.8 there are nine digits, and for
+    |x - 0.3|^0.7, as wherever it is not known to 1e-6, an error.
 
     Args:
         fn: activation φ, as in `length_map`.
