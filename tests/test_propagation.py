@@ -252,14 +252,12 @@ def test_slopes_that_are_infinite_beside_a_float(centre: float) -> None:
         parts = [0, 0.01, 0.1, 0.5, 1, 2, 5, 14]
         exact = sum(mp.quad(lambda u, s=s: side(u, s), parts) for s in (-1, 1))
         exact *= power**2 / (2 * power - 1)
-        try:
-            found = gains.susceptibility(fn, 1.0, 1.0)
-        except ValueError as error:
-            assert "is not known to 1e-6" in str(error)
-            compiled = jax.jit(lambda q, fn=fn: gains.susceptibility(fn, q, 1.0))(1.0)
-            assert math.isnan(compiled)
+        compiled = jax.jit(lambda q, fn=fn: gains.susceptibility(fn, q, 1.0))(1.0)
+        if math.isnan(compiled):
+            with pytest.raises(ValueError, match="is not known to 1e-6"):
+                gains.susceptibility(fn, 1.0, 1.0)
         else:
-            assert abs(found / exact - 1) < 1e-6
+            assert abs(gains.susceptibility(fn, 1.0, 1.0) / exact - 1) < 1e-6
             known.append(power)
     assert {0.8, 0.9} <= set(known) <= {0.7, 0.8, 0.9}
 
@@ -323,7 +321,7 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: gains.fixed_point("relu", 2.1), ValueError, "the signal explodes"),
     (lambda: jax.jit(lambda w: gains.fixed_point("tanh", w))(2.0), TypeError, "is traced"),
     (lambda: gains.length_map("tanh", -1.0, 1.0), ValueError, "q=-1.0 is negative"),
-    (lambda: gains.length_map("exp", 1e4, 1.0), ValueError, "infinite, is not known to 1e-6, or needs it at"),
+    (lambda: gains.length_map("exp", 1e4, 1.0), ValueError, "or needs it at"),
     (lambda: gains.length_map("log", 1.0, 1.0), ValueError, "is not finite"),
     (lambda: gains.length_map(lambda x: 1 / x, 1.0, 1.0), ValueError, "not integrable"),
     (lambda: untyped.length_map(3, 1.0, 1.0), TypeError, "fn=3 is a int"),
