@@ -194,10 +194,8 @@ def roughness(terms: Any) -> Any:
     >>> float(roughness(weights * abs(z - 0.3)).round(4))
     0.0034
     """
-    _, nodes, rule = _density()
-    last = np.polynomial.legendre.legvander(2 * nodes - 1, rule.size - 1)[:, -3:]
-    norms = np.sqrt(2 * np.arange(rule.size)[-3:] + 1)
-    tails = terms.reshape(*terms.shape[:-1], -1, rule.size) @ (last * norms)
+    last = _last_terms()
+    tails = terms.reshape(*terms.shape[:-1], -1, len(last)) @ last
     return home(terms).sqrt((tails**2).sum(axis=-1)).sum(axis=-1)
 
 
@@ -211,3 +209,13 @@ def _density() -> tuple[Numbers, Numbers, Numbers]:
     """Ends of panels that resolve the density, and Gauss and Legendre's rule on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(16)
     return np.linspace(-REACH, REACH, 17), (nodes + 1) / 2, weights / 2
+
+
+@functools.cache
+def _last_terms() -> Numbers:
+    """From the nodes to the last coefficients of orthonormal polynomials."""
+    _, nodes, _ = _density()
+    degrees = np.arange(nodes.size)
+    series = np.polynomial.legendre.legvander(2 * nodes - 1, degrees[-1])
+    last: Numbers = (series * np.sqrt(2 * degrees + 1))[:, -3:]
+    return last
