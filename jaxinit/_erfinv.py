@@ -117,7 +117,8 @@ def erf_inv(u: Array, middle: bool = False) -> Array:
     """
     if u.dtype != jnp.float32:
         return lax.erf_inv(u)
-    x = lax.neg(lax.mul(u, u))
+    # The square is below 1. Saying so keeps it from being contracted into 1 + x, like the cubic.
+    x = lax.neg(lax.min(lax.mul(u, u), _f32(1)))
     far = lax.neg(_log(lax.add(x, _f32(1))))
     near = lax.neg(_log1p_near_zero(x))
     w = lax.select(lax.gt(x, _f32(1 - np.sqrt(2))), near, far)

@@ -130,6 +130,23 @@ def test_erf_inv_is_that_of_xla_for_every_uniform() -> None:
     chex.assert_trees_all_equal(jax.jit(erf_inv)(u), jax.jit(jax.lax.erf_inv)(u))
 
 
+@pytest.mark.parametrize(
+    "init", [jaxinit.normal(1.0), jaxinit.he_normal(), jaxinit.laplace(1.0)], ids=repr
+)
+def test_a_draw_is_the_same_in_any_program(init: jaxinit.Bound) -> None:
+    """Where it is read twice, and where a branch reads it, it is compiled apart, and otherwise."""
+
+    @jax.jit
+    def read(key: jax.Array) -> Any:
+        w = init(key, (256, 256))
+        chosen = jax.lax.cond(w[0, 0] > -9, lambda: w, lambda: w + 1)
+        return w, chosen, w / abs(w).max()
+
+    expected = bits(init(KEY, (256, 256)))
+    for found in read(KEY)[:2]:
+        np.testing.assert_array_equal(bits(found), expected)
+
+
 def test_the_middle_of_erf_inv_is_that_of_the_whole() -> None:
     """Between the bounds of every usual truncation, and as far as it is said to go."""
     u = jnp.linspace(-MIDDLE, MIDDLE, 2**20 + 1)
