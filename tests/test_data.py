@@ -501,6 +501,14 @@ BAD: list[tuple[str, Callable[[], Any]]] = [
             lambda p, x: x @ (p / jnp.linalg.norm(p)), W, X, trials=1, orthogonal=False
         ),
     ),
+    (
+        r"batch has shape \(0, 16\), which holds no example",
+        lambda: data.lsuv(deep, [W], X[:0], orthogonal=False),
+    ),
+    (
+        r"batch/x has shape \(0, 16\), which holds no example",
+        lambda: data.actnorm(lambda p, b: deep(p, b["x"]), [W], {"x": X[:0]}),
+    ),
     (r"found no place", lambda: data.actnorm(deep, [W], X)),
     (
         r"no rule gives.*fft",

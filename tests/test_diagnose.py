@@ -179,6 +179,41 @@ def test_loss_steps_and_nan(relu: Examination) -> None:
     assert json.dumps(relu(broken, X, labels=Y).to_dict(), allow_nan=False)
 
 
+@pytest.mark.parametrize("mask", [jnp.finfo("float32").min, -1e30, -jnp.inf])
+def test_a_mask_is_no_disease(mask: float) -> None:
+    allowed = jnp.arange(CLASSES) < 4
+
+    def masked(params: Weights, x: Any) -> Any:
+        return jnp.where(allowed, network(jax.nn.relu)(params["net"], x), params["mask"])
+
+    params = {"net": weights(), "mask": jnp.full(CLASSES, mask)}
+    examine = Examination(masked, params, X, labels=Y % 4)
+    assert examine(params, X, labels=Y % 4).healthy
+    assert diagnose(masked, params, X).healthy
+    alike = params | {"net": changed(weights(), "l.", lambda w: jnp.full_like(w, 0.1))}
+    assert "symmetric" in by_symptom(examine(alike, X, labels=Y % 4))
+    sure = examine(params, X, labels=Y)  # that a masked class is not the right one
+    assert ("nan" in by_symptom(sure)) == (not np.isfinite(sure.loss or 0))
+
+
+def test_labels_rates_and_batches_of_every_kind(relu: Examination) -> None:
+    params = weights()
+    wanted = relu(params, X, labels=Y, learning_rate=0.01)
+    for rate in (jnp.float32(0.01), np.float64(0.01), np.asarray(0.01)):
+        assert relu(params, X, labels=Y.tolist(), learning_rate=rate).loss == wanted.loss
+    assert diagnose(network(jax.nn.relu), params, X, labels=Y.tolist()).loss == wanted.loss
+    wrong: tuple[Any, ...] = (jnp.ones(2), jnp.array(True), 1j)
+    for rate in wrong:
+        with pytest.raises(TypeError, match=r"learning_rate=.* pass a number"):
+            relu(params, X, labels=Y, learning_rate=rate)
+    with pytest.raises(ValueError, match=r"labels are text.*number them, as np.unique"):
+        diagnose(network(jax.nn.relu), params, X, labels=["cat", "dog"] * 20)
+    with pytest.raises(ValueError, match=r"inputs/0 has shape \(0, 8\), which holds no example"):
+        diagnose(network(jax.nn.relu), params, X[:0], labels=Y[:0])
+    with pytest.raises(ValueError, match=r"apply_fn returns no real.*logits and not of classes"):
+        diagnose(lambda p, x: jnp.argmax(x @ p, -1), jnp.ones((8, 2)), X)
+
+
 def test_the_largest_eigenvalue_is_that_of_the_hessian() -> None:
     a = jax.random.normal(KEY, (12, 12))
     matrix = a @ a.T - 4 * jnp.eye(12)

@@ -75,13 +75,21 @@ def opened(apply_fn: Any, params: Any, batch: Any) -> tuple[Parameters, Trace]:
 
     Raises:
         TypeError: if apply_fn is no function, or the batch holds no array.
-        ValueError: if params or the batch hold a NaN or an infinity: naming its path.
+        ValueError: if params or the batch hold a NaN or an infinity, or the batch no example:
+            naming its path.
     """
     function_of("(params, batch)", "apply_fn", apply_fn)
     found = Parameters(params)
     data = [leaf for leaf in leaves(batch) if leaf.is_array]
     if not data:
         raise TypeError(f"batch={batch!r} holds no array: pass inputs of apply_fn(params, batch)")
+    for leaf in data:
+        if np.shape(leaf.value)[:1] == (0,):
+            where = "/".join(filter(None, ("batch", leaf.path)))
+            raise ValueError(
+                f"{where} has shape {np.shape(leaf.value)}, which holds no example: pass some "
+                "hundred of the data"
+            )
     given = [("params", path, value) for path, value in found.arrays.items()]
     given += [("batch", leaf.path, leaf.value) for leaf in data if _inexact(leaf.value)]
     known = [entry for entry in given if isinstance(entry[2], np.ndarray | Array)]

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from jaxinit._checks import function_of
 from jaxinit.capture.tracing import Trace, trace
 from jaxinit.diagnosis.objective import Objective
-from jaxinit.diagnosis.programs import Programs
+from jaxinit.diagnosis.programs import Programs, Size
 from jaxinit.diagnosis.remedies import Remedies
 from jaxinit.diagnosis.report import Layer, Report
 from jaxinit.diagnosis.signs import Reading, readings
@@ -24,7 +27,7 @@ def diagnose(
     *inputs: Any,
     labels: Any = None,
     loss: Callable[[Any, Any], Any] | None = None,
-    learning_rate: float | None = None,
+    learning_rate: ArrayLike | None = None,
 ) -> Report:
     """Why a network does not train: the signal at each layer, forward and backward, and symptoms.
 
@@ -43,7 +46,8 @@ def diagnose(
         loss: from the outputs and the labels to a real scalar. None is the mean softmax
             cross-entropy if labels are given, the output itself if it is a scalar, and otherwise
             its product with fixed normal noise, which tells all but loss and steps.
-        learning_rate: of gradient descent, to tell whether it is slow or diverges.
+        learning_rate: of gradient descent, to tell whether it is slow or diverges; a number, or an
+            array of one.
 
     Returns:
         A report.
@@ -52,8 +56,8 @@ def diagnose(
         TypeError: if apply_fn or loss is not callable, params are abstract, or learning_rate is no
             number.
         ValueError: if nothing in apply_fn multiplies its inputs by params, it has no derivative,
-            the loss is no real scalar, labels do not fit the outputs, or learning_rate is not
-            positive or has no loss to go with.
+            the batch is empty, the loss is no real scalar, labels do not fit the outputs, or
+            learning_rate is not positive or has no loss to go with.
 
     >>> import jax.numpy as jnp
     >>> weights = {"hidden": jnp.full((3, 8), 0.5), "out": jnp.ones((8, 2))}
@@ -99,7 +103,7 @@ class Examination:
         self.programs = Programs(apply_fn, self.traced, self.objective, params, inputs)
 
     def __call__(
-        self, params: Any, *inputs: Any, labels: Any = None, learning_rate: float | None = None
+        self, params: Any, *inputs: Any, labels: Any = None, learning_rate: ArrayLike | None = None
     ) -> Report:
         """The report of some parameters.
 
@@ -117,15 +121,15 @@ class Examination:
             ValueError: likewise.
         """
         _check(params, inputs, learning_rate)
-        self.objective.check(labels)
+        rate = None if learning_rate is None else float(np.asarray(learning_rate))
+        labels = self.objective.checked(labels)
         found, sizes = self.programs.observe(params, inputs, labels)
         scalar = self.objective.is_loss(found.outputs)
         sharpness = None
-        if learning_rate is not None:
+        if rate is not None:
             if not scalar:
                 raise ValueError(
-                    f"learning_rate={learning_rate} has no loss to go with: pass labels, or loss "
-                    "and labels"
+                    f"learning_rate={rate} has no loss to go with: pass labels, or loss and labels"
                 )
             sharpness = self.programs.sharpness(params, inputs, labels)
         layers = readings(self.traced.sites, found.statistics)
@@ -134,10 +138,10 @@ class Examination:
             layers,
             loss,
             _broken(sizes),
-            frozenset(path for path, size in sizes["params"].items() if size == 0),
-            {} if learning_rate is None else _updates(sizes, learning_rate),
+            frozenset(path for path, size in sizes["params"].items() if size.norm == 0),
+            {} if rate is None else _updates(sizes, rate),
             self.objective.chance(found.outputs, labels),
-            learning_rate,
+            rate,
             sharpness,
             Remedies(self.traced, params, layers),
         )
@@ -147,20 +151,34 @@ class Examination:
 
 
 def _check(params: Any, inputs: Sequence[Any], learning_rate: Any) -> None:
-    for leaf in (*leaves({"params": params}), *leaves({"inputs": tuple(inputs)})):
+    batch = leaves({"inputs": tuple(inputs)})
+    for leaf in leaves({"params": params}) + batch + leaves({"learning_rate": learning_rate}):
         if leaf.is_abstract:
             raise TypeError(f"{leaf.path} is abstract: a diagnosis needs values")
         if isinstance(leaf.value, jax.core.Tracer):
             raise TypeError(f"{leaf.path} is traced: call diagnose outside jit")
+    for leaf in batch:
+        if np.shape(leaf.value)[:1] == (0,):
+            raise ValueError(
+                f"{leaf.path} has shape {np.shape(leaf.value)}, which holds no example: pass a "
+                "batch of some, such as the first of the data"
+            )
     if learning_rate is None:
         return
-    if not isinstance(learning_rate, numbers.Real) or isinstance(learning_rate, bool):
+    if not _is_number(learning_rate):
         raise TypeError(
             f"learning_rate={learning_rate!r} is a {type(learning_rate).__name__}: pass a number, "
             "that of a schedule's first step"
         )
     if not 0 < float(learning_rate) < math.inf:
         raise ValueError(f"learning_rate={learning_rate!r} must be positive and finite")
+
+
+def _is_number(value: Any) -> bool:
+    if hasattr(value, "dtype"):
+        real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
+        return bool(real) and np.shape(value) == ()
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _no_kernels(traced: Trace) -> str:
@@ -172,16 +190,26 @@ def _no_kernels(traced: Trace) -> str:
     )
 
 
-def _updates(sizes: Mapping[str, Mapping[str, float]], learning_rate: float) -> dict[str, float]:
-    weights, gradients = sizes["params"], sizes["gradients"]
-    return {p: learning_rate * g / weights[p] for p, g in gradients.items() if weights[p] > 0}
+def _updates(sizes: Mapping[str, Mapping[str, Size]], learning_rate: float) -> dict[str, float]:
+    weights = {path: size.norm for path, size in sizes["params"].items()}
+    moved = {path: learning_rate * size.norm for path, size in sizes["gradients"].items()}
+    return {path: x / weights[path] for path, x in moved.items() if weights[path] > 0}
 
 
-def _broken(sizes: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Paths of what is not finite: of what is given, or else of what comes out."""
+def _broken(sizes: Mapping[str, Mapping[str, Size]]) -> list[str]:
+    """Paths of what is not finite: of what is given, or else of what comes out.
+
+    A mask may be -inf where nothing becomes infinite or NaN of it.
+    """
     given, made = {**sizes["params"], **sizes["inputs"]}, sizes["outputs"]
-    broken = [path for path, size in given.items() if not math.isfinite(size)]
-    return broken or [path for path, size in made.items() if not math.isfinite(size)]
+    lost = "loss" in made and not math.isfinite(made["loss"].low)
+    masks = not lost and all(size.high < math.inf for size in made.values())
+
+    def broken(known: Mapping[str, Size]) -> list[str]:
+        least = -math.inf if masks else np.finfo(np.float32).min
+        return [p for p, size in known.items() if not (size.low >= least and size.high < math.inf)]
+
+    return broken(given) or broken(made)
 
 
 def _layer(reading: Reading, patient: Patient) -> Layer:

@@ -31,26 +31,36 @@ class Objective:
             function_of("(outputs, labels)", "loss", loss)
         self.loss = loss
         self.classes = loss is None and labels is not None
-        self.check(labels)
+        self.checked(labels)
 
-    def check(self, labels: Any) -> None:
-        """Whether labels are of the kind that the first ones were.
+    def checked(self, labels: Any) -> Any:
+        """Labels, as an array if they are classes.
 
         Args:
             labels: of a batch.
 
+        Returns:
+            The labels.
+
         Raises:
-            ValueError: if they are not.
+            ValueError: if they are not of the kind that the first ones were.
         """
         if self.loss is not None:
-            return
+            return labels
         if self.classes != (labels is not None):
             raise ValueError("labels were given once, and once not")
-        if self.classes and not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+        if not self.classes:
+            return None
+        found = labels if hasattr(labels, "dtype") else np.asarray(labels)
+        if not jnp.issubdtype(found.dtype, jnp.integer):
+            text = np.issubdtype(found.dtype, np.str_)
+            kind = "text" if text else f"{found.dtype}{list(found.shape)}"
+            numbered = "number them, as np.unique(labels, return_inverse=True)[1] does"
+            remedy = numbered if text else "pass loss="
             raise ValueError(
-                f"labels are {jnp.result_type(labels)}{list(np.shape(labels))}, and without a loss "
-                "they are classes, whole numbers: pass loss="
+                f"labels are {kind}, and without a loss they are classes, whole numbers: {remedy}"
             )
+        return found
 
     def is_loss(self, outputs: Any) -> bool:
         """Whether there is a loss, or the output is one."""

@@ -1,7 +1,7 @@
 """What is compiled: the pass that is observed, and the iteration for the curvature."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,16 @@ from jaxinit.diagnosis.objective import Objective
 from jaxinit.diagnosis.signs import Signs
 from jaxinit.paths import leaves
 
-Sizes = dict[str, dict[str, float]]
+
+class Size(NamedTuple):
+    """The least and the largest entry of an array, and its norm, which may overflow."""
+
+    low: Any
+    high: Any
+    norm: Any
+
+
+Sizes = dict[str, dict[str, Size]]
 
 
 class Programs:
@@ -41,11 +50,14 @@ class Programs:
         def observed(dynamic: Any, labels: Any) -> Any:
             params, inputs = merged(dynamic)
             found = self._observed(labels)(params, *inputs)
+            made = {"outputs": found.outputs}
+            if objective.is_loss(found.outputs):
+                made["loss"] = found.loss
             sizes = {
-                "params": _norms(params),
-                "gradients": _norms(found.gradients),
-                "inputs": _norms({"inputs": inputs}),
-                "outputs": _norms({"outputs": found.outputs, "loss": found.loss}),
+                "params": _sizes(params),
+                "gradients": _sizes(found.gradients),
+                "inputs": _sizes({"inputs": inputs}),
+                "outputs": _sizes(made),
             }
             return found._replace(gradients=None), sizes
 
@@ -69,7 +81,7 @@ class Programs:
         return self.traced.instrument(self.signs, loss=loss, gradients=True)
 
     def observe(self, params: Any, inputs: Sequence[Any], labels: Any) -> tuple[Observation, Sizes]:
-        """What is observed, and norms by path: of params, gradients, inputs, outputs and loss.
+        """What is observed, and sizes by path: of params, gradients, inputs, outputs and loss.
 
         Raises:
             ValueError: if labels do not fit the outputs, the loss is no real scalar, or there is
@@ -80,12 +92,18 @@ class Programs:
         try:
             found, sizes = self._observe(dynamic, labels)
         except ValueError as error:
-            if "has no derivative" not in str(error):
+            why, passing, _ = str(error).removeprefix("fn ").rpartition(": pass ")
+            if not passing or "no signal flows back" not in why:
                 raise
-            why = str(error).partition(": pass backward")[0]
-            raise ValueError(f"{why}: diagnose a function that can be trained") from None
+            raise ValueError(
+                f"apply_fn {why}: diagnose a function that can be trained, such as one of logits "
+                "and not of classes"
+            ) from None
         statistics, sizes = jax.device_get((found.statistics, sizes))
-        told = {part: {p: float(x) for p, x in each.items()} for part, each in sizes.items()}
+        told = {
+            part: {path: Size(*map(float, x)) for path, x in each.items()}
+            for part, each in sizes.items()
+        }
         return found._replace(statistics=statistics), told
 
     def lower(self, params: Any, inputs: Sequence[Any], labels: Any) -> jax.stages.Lowered:
@@ -124,15 +142,19 @@ def _is_float(value: Any) -> bool:
     return _is_array(value) and bool(jnp.issubdtype(value.dtype, jnp.floating))
 
 
-def _norms(tree: Any) -> dict[str, Any]:
-    return {leaf.path: _norm(leaf.value) for leaf in leaves(tree) if _is_inexact(leaf.value)}
+def _sizes(tree: Any) -> dict[str, Any]:
+    return {leaf.path: _size(leaf.value) for leaf in leaves(tree) if _is_inexact(leaf.value)}
 
 
 def _is_inexact(value: Any) -> bool:
     return _is_array(value) and bool(jnp.issubdtype(value.dtype, jnp.inexact))
 
 
-def _norm(value: Any) -> Any:
+def _size(value: Any) -> Size:
     x = jnp.ravel(value)
     x = (jnp.abs(x) if jnp.iscomplexobj(x) else x).astype(jnp.float32)
-    return jnp.sqrt(jnp.vdot(x, x))
+    low, high = jnp.min(x, initial=0), jnp.max(x, initial=0)
+    # A mask of the largest float, or of -1e30, has no square.
+    most = jnp.maximum(-low, high)
+    unit = x / jnp.where(most > 0, most, 1)
+    return Size(low, high, most * jnp.sqrt(jnp.vdot(unit, unit)))
