@@ -137,6 +137,36 @@ def test_signals_that_change_with_depth(relu: Examination, factor: float, way: s
     assert backward.where == tuple(paths[paths.index(backward.where[0]) :: -1])
 
 
+def cured(params: Weights, finding: Finding) -> Weights:
+    for path, init in eval(f"[{finding.remedy}]", dict(vars(jaxinit))):
+        layer, name = path.split("/")
+        key = jax.random.fold_in(KEY, int(layer[1:]))
+        params = changed(params, layer, lambda w, init=init, key=key: init(key, w.shape), name)
+    return params
+
+
+@pytest.mark.parametrize("factor", [0.2, 5.0])
+def test_a_remedy_is_of_all_that_contribute(relu: Examination, factor: float) -> None:
+    params = changed(weights(), "l[0-5]", lambda w: factor * w)
+    found = by_symptom(relu(params, X, labels=Y))
+    for symptom, finding in found.items():
+        if symptom.endswith(("-activations", "-gradients")):
+            assert set(finding.where) >= {f"l{i}/w" for i in range(1, DEPTH)}
+            assert symptom not in by_symptom(relu(cured(params, finding), X, labels=Y))
+    half = changed(weights(), "l[3-5]", lambda w: factor**2 * w)
+    way = "vanishing-gradients" if factor < 1 else "exploding-gradients"
+    assert by_symptom(relu(half, X, labels=Y))[way].where[:3] == ("l5/w", "l4/w", "l3/w")
+
+
+def test_the_remedy_of_a_collapse_is_of_what_feeds_it_too(tanh: Examination) -> None:
+    params = changed(weights(jaxinit.orthogonal()), "l2", lambda w: 1e-4 * w)
+    params = changed(params, "l2", lambda b: jax.random.normal(KEY, b.shape), "b")
+    finding = by_symptom(tanh(params, X))["rank-collapse"]
+    assert finding.where[0] == "l2/w"
+    assert '("l2/b", zeros_init())' in finding.remedy
+    assert "rank-collapse" not in by_symptom(tanh(cured(params, finding), X))
+
+
 def test_a_trend_leaves_out_a_layer_unlike_the_others() -> None:
     sizes = 0.5 ** np.arange(9)
     sizes[3] = 1e9
@@ -310,6 +340,30 @@ def test_scanned_layers_are_rows_and_steps_in_time_are_not() -> None:
     grown = by_symptom(examine(one | {"w": 4 * one["w"]}, 1e-9 * series))["exploding-gradients"]
     assert grown.where == ("w", "in")
     assert_allclose(grown.evidence["ratio first step to last"], 4**11, rtol=0.01)
+
+
+@pytest.mark.parametrize("steps", [8, 9])
+def test_a_recurrence_is_none_of_depth_whatever_its_length(steps: int) -> None:
+    """As long as the stack of layers before it, or as the kernel has blocks, or not."""
+
+    def deep(w: Any, x: Any) -> Any:
+        h = jax.lax.scan(lambda h, each: (jnp.tanh(h @ each), None), x, w["layers"])[0]
+
+        def cell(state: Any, each: Any) -> Any:
+            blocks = jnp.einsum("bhi,hij->bhj", state.reshape(-1, 8, 4), w["blocks"])
+            return jnp.tanh(each @ w["in"] + blocks.reshape(state.shape)), None
+
+        return jax.lax.scan(cell, jnp.zeros((16, 32)), h.swapaxes(0, 1))[0] @ w["out"]
+
+    blocks = jaxinit.orthogonal(axes="bhi,hij->bhj")(KEY, (8, 4, 4))
+    params = {
+        "layers": jax.vmap(lambda key: jaxinit.orthogonal()(key, (8, 8)))(jax.random.split(KEY, 8)),
+        **{"in": HE(KEY, (8, 32)), "blocks": 0.05 * blocks, "out": HE(KEY, (32, 5))},
+    }
+    report = diagnose(deep, params, jax.random.normal(KEY, (16, steps, 8)))
+    kernels = [layer.path for layer in report.layers if layer.kind == "matmul"]
+    assert kernels == [*(f"layers[{i}]" for i in range(8)), "blocks", "in", "out"]
+    assert by_symptom(report)["vanishing-gradients"].where[0] == "blocks"
 
 
 def test_thresholds_leave_room_for_chance() -> None:

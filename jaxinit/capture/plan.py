@@ -73,6 +73,7 @@ def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Pla
             found.setdefault(draft.input.number, []).append((draft.output.number, function))
     drafts.sort(key=lambda draft: draft.output.number)
     places = []
+    scans = dict(_scans(block))
     for draft, name in zip(drafts, _names(drafts, functions), strict=True):
         reached = list(_reached(analysis, draft.output.number))
         beyond = _reached(analysis, *(sum_ for s in reached for sum_ in analysis.sums.get(s, ())))
@@ -99,6 +100,7 @@ def plan(block: Block, tree: Sequence[Leaf], given: Sequence[int | None]) -> Pla
             tuple(dict.fromkeys(later)) if draft.kernels else (),
             draft.steps,
             WHOLE if bias is None else bias.slice,
+            scans[draft.output.number],
         )
         places.append(Place(site, draft.input, draft.output, order))
     unobserved = tuple(dict.fromkeys(analysis.unobserved))
@@ -113,6 +115,15 @@ def _given(slot: Slot, leaf: int | None) -> Fact:
         frozenset({(leaf, axis)}) if n > 1 else frozenset() for axis, n in enumerate(slot.shape)
     )
     return Fact(False, own, (contractions.Weight(leaf, True),))
+
+
+def _scans(block: Block, around: tuple[int, ...] = ()) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Slots that steps write, and the scans around each, by their first outputs."""
+    for step in block.steps:
+        yield from ((slot.number, around) for slot in step.outputs)
+        if step.inner is not None and step.outputs:
+            own = (step.outputs[0].number,) if step.name == "scan" else ()
+            yield from _scans(step.inner, around + own)
 
 
 def _expressions(

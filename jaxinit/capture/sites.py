@@ -93,6 +93,7 @@ class Site:
         steps: lengths of the scans around, outermost first, which are the leading axes of its
             statistics.
         bias_slice: of that leaf, that is added here.
+        scans: a number for each of those scans, the same at all sites in it.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Site:
     after_sum: tuple[Activation, ...] = ()
     steps: tuple[int, ...] = ()
     bias_slice: Slice = WHOLE
+    scans: tuple[int, ...] = ()
 
     @property
     def kernel(self) -> Kernel | None:

@@ -72,7 +72,7 @@ class Finding:
     Args:
         symptom: its name.
         severity: "error" if it does not train like this, "warning" if it trains badly.
-        where: paths of the kernels or names of the sites that show it, in order.
+        where: paths of the kernels or names of the sites that show it or make it, in order.
         evidence: numbers, by what they are.
         cause: what makes it, in a sentence.
         remedy: what to do: calls to paste.

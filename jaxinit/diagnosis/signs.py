@@ -174,19 +174,19 @@ def readings(sites: Sequence[Site], statistics: Mapping[str, Any]) -> list[Readi
         sites: of the trace.
         statistics: by the name of a site and by side, as `Signs` gives them.
     """
-    layered = {s.steps: axes for s in sites if s.kernels and (axes := _layers(s))}
+    layered = {scan for site in sites for scan in _layers(site)}
     found: list[tuple[tuple[float, ...], Reading]] = []
     groups: dict[Any, list[Site]] = {}
     for site in sites:
         if any(statistics.get(site.name, {}).values()):
-            shared = (site.kernels, site.kind, site.shape, site.steps)
-            groups.setdefault(shared if site.kernels else site.name, []).append(site)
+            axes = tuple(i for i, scan in enumerate(site.scans) if scan in layered)
+            shared = (site.kernels, site.kind, site.shape, site.steps, axes)
+            groups.setdefault(shared if site.kernels else (site.name, axes), []).append(site)
     starts: dict[tuple[int, ...], int] = {}
     order = {site.name: i for i, site in enumerate(sites)}
-    for group in groups.values():
+    for (*_, axes), group in groups.items():
         site = group[0]
-        axes = layered.get(site.steps, ())
-        start = starts.setdefault(site.steps, order[site.name]) if axes else order[site.name]
+        start = starts.setdefault(site.scans, order[site.name]) if axes else order[site.name]
         for layer in np.ndindex(*(site.steps[axis] for axis in axes)):
             sides = [_at(statistics[s.name], s, axes, layer) for s in group]
             reading = _reading(site, layer, sides)
@@ -194,14 +194,15 @@ def readings(sites: Sequence[Site], statistics: Mapping[str, Any]) -> list[Readi
     return [reading for _, reading in sorted(found, key=lambda pair: pair[0])]
 
 
-def _layers(site: Site) -> tuple[int, ...]:
-    """The scans around a site that run over an axis of its kernel."""
-    axes = site.kernel.axes if site.kernel is not None else None
-    if axes is None or not site.steps or site.kernel is None:
-        return ()
-    batch = axes.batch_axis
-    sizes = [site.kernel.shape[axis] for axis in ((batch,) if isinstance(batch, int) else batch)]
-    return tuple(i for i, length in enumerate(site.steps) if length in sizes)
+def _layers(site: Site) -> Iterator[int]:
+    """The scans around a site that run over an axis of its kernels."""
+    for kernel in site.kernels:
+        yield from (site.scans[place] for place, _ in kernel.slice.scans)
+        # By an index that is not known before: of each step another, if there are as many.
+        if not (kernel.whole or kernel.axes is None or kernel.slice.scans):
+            batch = kernel.axes.batch_axis
+            sizes = {kernel.shape[axis] for axis in np.ravel(np.asarray(batch, int))}
+            yield from (s for s, n in zip(site.scans, site.steps, strict=True) if n in sizes)
 
 
 def _at(

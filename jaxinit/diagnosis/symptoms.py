@@ -1,5 +1,6 @@
 """From readings to findings: one function a symptom."""
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -177,14 +178,20 @@ def _trend(
         return
     grows = total > 1
     kept = [(r, x) for r, x in zip(chain, sizes, strict=True) if x > 0]
-    start = kept[0][1]
-    past = [r for r, x in kept if (x > start * most if grows else x * most < start)]
     factor = total ** (1 / (len(sizes) - 1))
+    least = factor**thresholds.SHARE
+
+    def beyond(ratio: float, allowed: float) -> bool:
+        return ratio > allowed if grows else ratio < allowed
+
+    bound = most if grows else 1 / most
+    shown = {r.path for r, x in kept if beyond(x / kept[0][1], bound)}
+    made = {r.path for (r, x), (_, after) in itertools.pairwise(kept) if beyond(after / x, least)}
     yield _finding(
         patient,
         names[grows],
         "error",
-        past or [kept[-1][0]],
+        [r for r in chain if r.path in shown | made],
         {"ratio last to first": total, "factor per layer": factor, "allowed ratio": most},
         f"going {way}, each layer multiplies the signal by about {factor:.2g}: its weights are too "
         f"{'large' if grows else 'small'} for the activation",
@@ -260,7 +267,7 @@ def _rank_collapse(patient: Patient) -> Iterator[Finding]:
         patient,
         "rank-collapse",
         "error",
-        chain[last + 1 :],
+        chain[max(last, 0) :],  # what is parallel first is so by what feeds it
         {"cosine first": 1 - apart[0], "1 - cosine last": apart[-1], "allowed": least},
         "layer by layer the outputs for different examples become parallel: the weights are too "
         "small beside the biases or the mean of the activation, or all alike",
