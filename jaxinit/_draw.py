@@ -12,6 +12,7 @@ from jax import Array
 from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 
+from jaxinit._checks import wide
 from jaxinit._rounding import cast
 from jaxinit.sharding import place
 
@@ -112,22 +113,37 @@ class Draw(NamedTuple):
     sharding: NamedSharding | None = None
 
     def bind(self, spec: Spec) -> Part:
-        """The program for a spec, and the operands in the dtype in which it computes."""
+        """The program for a spec, and the operands in the dtype in which it computes.
+
+        Raises:
+            TypeError: if that is one of integers, which weights or operands do not fit into.
+        """
         parts = tuple(o.program if isinstance(o, Part) else None for o in self.operands)
+        dtype = self.dtype or next((p.dtype for p in parts if p and p.dtype), None)
+        spec = spec._replace(dtype=wide(dtype or spec.dtype))
         component = self.random or (self.keyed and spec.dtype.kind in "fc")
         kind = spec.real if component else spec.dtype
         operands = tuple(
-            o.operands
-            if isinstance(o, Part)
-            else (o.astype(kind) if isinstance(o, Array) else np.asarray(o, kind))
-            for o in self.operands
+            o.operands if isinstance(o, Part) else _in_dtype(o, kind) for o in self.operands
         )
-        dtype = self.dtype or next((p.dtype for p in parts if p and p.dtype), None)
         like = (p.spec.sharding for p in parts if p and p.spec.shape == spec.shape)
         sharding = self.sharding or spec.sharding or next(filter(None, like), None)
         spec = spec._replace(sharding=sharding)
         program = Program(self.law, self.settings, spec, dtype, self.keyed, self.random, parts)
         return Part(program, operands)
+
+
+def _in_dtype(number: ArrayLike, dtype: np.dtype[Any]) -> Any:
+    """A number or an array of them; one that is held by JAX stays there."""
+    if isinstance(number, jax.core.Tracer):
+        return number.astype(dtype)
+    array = np.asarray(number)
+    if dtype.kind in "biu" and array.dtype.kind in "fc" and (array % 1 != 0).any():
+        raise TypeError(
+            f"dtype={dtype} would cut off the fraction of {number!r} among the numbers of the law: "
+            "pass a floating dtype, and cast the weights"
+        )
+    return number.astype(dtype) if isinstance(number, Array) else array.astype(dtype)
 
 
 def sample(law: Law, *operands: ArrayLike | Part, **settings: Hashable) -> Draw:

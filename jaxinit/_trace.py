@@ -141,6 +141,8 @@ def _filled(equations: Sequence[Equation]) -> jax.Array | None:
     if not made or isinstance(equations[0].inputs[0], Slot):
         return None
     aval = equations[-1].source.outvars[0].aval
+    if aval.weak_type:
+        return None
     number = np.asarray(equations[0].inputs[0], aval.dtype)
     if number.ndim or aval.size > _FEW:
         return None
@@ -246,7 +248,7 @@ class _Trace:
             for place, draw in draws.items()
         }
         return [
-            made[x, sharding] if isinstance(x, Slot) else jnp.asarray(x)
+            made[x, sharding] if isinstance(x, Slot) else label(jnp.asarray(x), sharding)
             for x, sharding in zip(wanted, shardings, strict=True)
         ]
 

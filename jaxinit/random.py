@@ -14,6 +14,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import _threefry
+from jaxinit._checks import check_dtype
 from jaxinit._erfinv import erf_inv
 
 
@@ -98,15 +99,26 @@ def bits(key: ArrayLike, shape: Sequence[int] = (), dtype: DTypeLike = jnp.uint3
     Returns:
         An array of the given shape and dtype.
 
+    Raises:
+        TypeError: if the dtype is another.
+        ValueError: if it needs `jax_enable_x64`.
+
     >>> import jax
     >>> import jaxinit
     >>> jaxinit.random.bits(jax.random.key(0), (2,)).shape
     (2,)
     """
-    dtype = np.dtype(dtype)
+    dtype = _one_of(dtype, "uint32", "uint8", "uint16", "uint64")
     if jax.random.key_impl(key) == "threefry2x32":
         return _threefry.bits(jax.random.key_data(key), dtype.itemsize * 8, tuple(shape))
     return jax.random.bits(key, tuple(shape), dtype)
+
+
+def _one_of(dtype: DTypeLike, *allowed: str) -> np.dtype[Any]:
+    found = check_dtype(dtype)
+    if found.name not in allowed:
+        raise TypeError(f"dtype={found} is not drawn: draw {allowed[0]}, and cast it")
+    return found
 
 
 def uniform(
@@ -128,11 +140,15 @@ def uniform(
     Returns:
         An array equal to that of `jax.random.uniform`.
 
+    Raises:
+        TypeError: if the dtype is another.
+        ValueError: if it needs `jax_enable_x64`.
+
     >>> import jax, jaxinit
     >>> print(f"{jaxinit.random.uniform(jax.random.key(0), (1000,)).mean():.1f}")
     0.5
     """
-    info = jnp.finfo(dtype)
+    info = jnp.finfo(_one_of(dtype, "float32", "float64"))
     unsigned, signed = (jnp.uint32, jnp.int32) if info.bits == 32 else (jnp.uint64, jnp.int64)
     words = bits(key, shape, unsigned) >> np.asarray(info.bits - info.nmant, unsigned)
     low, high = scalar(minval, dtype), scalar(maxval, dtype)
@@ -230,7 +246,13 @@ def truncated_normal(
     """
     erf_low, erf_high, lowest, highest = bounds or truncation(-2, 2, dtype)
     u = uniform(key, shape, dtype, erf_low, erf_high)
-    z = np.asarray(np.sqrt(2), dtype) * erf_inv(u, middle=not bounds)
+    if not bounds:
+        z = np.asarray(np.sqrt(2), dtype) * erf_inv(u, middle=True)
+        return jnp.clip(z, lowest, highest) * scalar(stddev, dtype)
+    # Rounding may have made ±1 of a bound's erf.
+    inside = abs(u) < 1
+    z = np.asarray(np.sqrt(2), dtype) * erf_inv(jnp.where(inside, u, 0))
+    z = jnp.where(inside, z, jnp.sign(u) * np.asarray(np.inf, dtype))
     return jnp.clip(z, lowest, highest) * scalar(stddev, dtype)
 
 

@@ -54,6 +54,9 @@ def shuffle(key: Array, shape: tuple[int, ...], inputs: tuple[int, ...]) -> Arra
     Returns:
         Places as uint32.
 
+    Raises:
+        ValueError: if a unit has 2^32 inputs or more.
+
     >>> import jax
     >>> jax.numpy.sort(shuffle(jax.random.key(0), (5, 2), (0,)), axis=0)[:, 1].tolist()
     [0, 1, 2, 3, 4]
@@ -62,10 +65,19 @@ def shuffle(key: Array, shape: tuple[int, ...], inputs: tuple[int, ...]) -> Arra
         Hoang, Morris, Rogaway, "An Enciphering Scheme Based on a Card Shuffle", CRYPTO 2012,
         arXiv:1208.1176.
     """
-    n = np.uint32(math.prod(shape[axis] for axis in inputs))
+    size = math.prod(shape[axis] for axis in inputs)
+    if size >= _WORD:
+        raise ValueError(
+            f"axes {inputs} of shape {shape} hold {size} entries: a random order has fewer than "
+            "2^32; order along fewer axes"
+        )
+    n = np.uint32(size)
 
-    def wrap(x: Array) -> Array:
-        return jnp.minimum(x, x - n)  # below 2n, modulo n: a negative difference is a huge word
+    def plus(x: Array, y: Array) -> Array:
+        """Modulo n, of a first number below n and a second that may be n."""
+        if size <= _WORD // 2:
+            return jnp.minimum(x + y, x + y - n)  # a negative difference is a huge word
+        return jnp.where(x >= n - y, x - (n - y), x + y)
 
     key_rounds, key_units = jax.random.split(key)
     rounds = random.bits(key_rounds, (2, ROUNDS))
@@ -74,11 +86,11 @@ def shuffle(key: Array, shape: tuple[int, ...], inputs: tuple[int, ...]) -> Arra
     seed, turn = unit_words(key_units, shape, inputs)
     x = flat_index(shape, inputs)
     for shift, factor in zip(shifts, factors, strict=True):
-        partner = wrap(shift + (n - x))
+        partner = plus(shift, n - x)
         h = (jnp.maximum(x, partner) + seed) * np.uint32(0x7FEB352D)
         h = (h ^ (h >> np.uint32(15))) * factor
         x = jnp.where(h >> np.uint32(31) == 1, partner, x)
-    return wrap(x + turn % n)
+    return plus(x, turn % n)
 
 
 def unit_words(key: Array, shape: tuple[int, ...], inputs: tuple[int, ...]) -> tuple[Array, Array]:

@@ -210,6 +210,18 @@ def test_leaves_that_depend_on_data() -> None:
         batched(Whitening().init)(KEYS[0], jax.ShapeDtypeStruct((50, 4), "float32"))
 
 
+def test_constants_keep_their_weak_type_and_go_to_their_devices() -> None:
+    def init(key: Any) -> Any:
+        return {"weak": jnp.full((8,), 1e-5), "strong": jnp.zeros(3), "one": jnp.float32(2)}
+
+    found = batched(init)(KEYS[0])
+    assert (found["weak"] * jnp.ones(8, jnp.bfloat16)).dtype == jnp.bfloat16
+    assert (found["strong"] * jnp.ones(3, jnp.bfloat16)).dtype == jnp.float32
+    everywhere = NamedSharding(Mesh(np.array(jax.devices()), ("a",)), PartitionSpec())
+    placed = batched(init, dict.fromkeys(found, everywhere))(KEYS[0])
+    assert all(leaf.sharding == everywhere for leaf in placed.values())
+
+
 def test_the_larger_of_any_two_numbers() -> None:
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1e-40, -3e38], np.float32)
     pairs = [x.ravel() for x in np.meshgrid(special, special)]

@@ -565,12 +565,35 @@ def test_what_jax_draws_is_what_jaxinit_draws(make: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "inits", [(HE * 0.5, HE * 1.5, HE * 2.0), (HE, NORMAL, jaxinit.zeros)], ids=repr
+    "inits",
+    [
+        (HE * 0.5, HE * 1.5, HE * 2.0),
+        (HE, NORMAL, jaxinit.zeros),
+        (HE * 2.0, HE * np.array([1.0, 2.0, 3.0, 4.0]), HE * np.ones((8, 1))),
+    ],
+    ids=repr,
 )
 def test_each_layer_draws_from_a_key_of_its_own(inits: Any) -> None:
     found = jaxinit.layered(*inits, axis=1)(KEY, (8, 3, 4))
     for i, key in enumerate(jax.random.split(KEY, 3)):
         np.testing.assert_allclose(found[:, i], inits[i](key, (8, 4)), rtol=1e-6, atol=0)
+
+
+def test_whole_numbers_keep_what_is_whole() -> None:
+    four = jaxinit.constant(4)
+    assert (four * 3)(None, (2,), jnp.int32).tolist() == [12, 12]
+    assert (jaxinit.with_dtype(jaxinit.ones, "float32") * 0.5)(None, (1,), jnp.int32)[0] == 0.5
+    assert jaxinit.with_dtype(HE, "float32")(KEY, (2, 3), jnp.int32).dtype == jnp.float32
+    for init in (
+        four * 0.5,
+        jaxinit.depth_scaled(jaxinit.constant(8), 8),
+        jaxinit.identity(jnp.float32(0.5)),
+        jaxinit.clipped(four, 0.5, 0.9),
+    ):
+        with pytest.raises(TypeError, match="dtype=int32 would cut off the fraction of"):
+            init(None, (2, 2), jnp.int32)
+    with pytest.raises(TypeError, match=r"cut off the fraction of 0\.5 "):
+        (jaxinit.with_dtype(four, "int32") * 0.5)(None, (2,))
 
 
 def test_a_row_of_initializers_is_a_value() -> None:

@@ -169,6 +169,18 @@ def test_absolute_bounds_hold_the_weights() -> None:
         assert stats.kstest(np.asarray(columns[:, i]), law.cdf).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("bounds", [(5.0, 6.0), (-6.0, -5.0), (4.0, 8.0), (-100.0, 100.0)], ids=str)
+def test_truncation_far_out_is_that_of_jax(bounds: tuple[float, float]) -> None:
+    """Where the erf of a bound rounds to ±1, the numbers beyond are at that bound."""
+    found = jaxinit.truncated_normal(1.0, None, *bounds)(KEY, (1 << 21,))
+    init = jax.nn.initializers.truncated_normal(1.0, jnp.float32, *bounds)
+    expected = jax.jit(lambda key: init(key, (1 << 21,)))(KEY)
+    np.testing.assert_array_equal(found, expected)
+    law = stats.truncnorm(*bounds)
+    if bounds[1] - bounds[0] == 1:  # erf rounds there, and so does the law: to 1 % of its mean
+        assert abs(float(found.mean()) / law.mean() - 1) < 0.01
+
+
 def test_gradients_through_a_truncation() -> None:
     def spread(stddev: Any, lower: Any, **how: Any) -> jax.Array:
         return jaxinit.truncated_normal(stddev, None, lower, 3.0, **how)(KEY, (4000,)).std()

@@ -198,6 +198,18 @@ def test_fused_keys_split_fold_and_draw_alike() -> None:
     )
 
 
+def test_other_dtypes_are_refused() -> None:
+    for draw in (random.normal, random.uniform, random.symmetric_uniform, random.truncated_normal):
+        with pytest.raises(TypeError, match="dtype=bfloat16 is not drawn: draw float32, and cast"):
+            draw(KEY, (4,), "bfloat16")
+        with pytest.raises(ValueError, match="dtype=float64 needs 64-bit"):
+            draw(KEY, (4,), "float64")
+    with pytest.raises(TypeError, match="dtype=int8 is not drawn: draw uint32"):
+        random.bits(KEY, (4,), "int8")
+    with pytest.raises(ValueError, match="dtype=uint64 needs 64-bit"):
+        random.bits(KEY, (4,), "uint64")
+
+
 def test_fuse_refuses_other_generators() -> None:
     with pytest.raises(ValueError, match="rbg key: fuse takes a threefry2x32 key"):
         random.fuse(jax.random.key(0, impl="rbg"))

@@ -12,6 +12,7 @@ from scipy import stats
 
 import jaxinit
 from jaxinit import Axes
+from jaxinit.shuffle import shuffle
 
 KEY = jax.random.key(20261126)
 Numbers = np.ndarray[Any, Any]
@@ -112,6 +113,17 @@ def test_a_shuffle_is_a_uniform_permutation(monkeypatch: pytest.MonkeyPatch) -> 
     assert min(map(pvalue, keys)) < 1e-4
     single = np.asarray(jax.jit(lambda key: module.shuffle(key, (5, 60_000), (0,)))(KEY))[2]
     assert stats.chisquare(np.bincount(single)).pvalue > 1e-4
+
+
+def test_a_shuffle_of_more_than_half_of_all_words() -> None:
+    """Of three billion places, the last: half are below the half, to four standard errors."""
+    shape, last = (1500, 2_000_000), ((1499, 1_990_000), (1500, 2_000_000))
+    part = jax.jit(lambda key: jax.lax.slice(shuffle(key, shape, (0, 1)), *last))
+    places = np.asarray(part(KEY)).ravel()
+    n = places.size
+    assert len(set(places.tolist())) == n
+    assert places.max() < math.prod(shape)
+    assert abs((places < math.prod(shape) / 2).mean() - 0.5) < 4 * 0.5 / math.sqrt(n)
 
 
 @pytest.mark.parametrize(("shape", "axes"), KERNELS, ids=repr)
@@ -241,6 +253,13 @@ CALL: list[tuple[Any, type[Exception], str]] = [
     (drawn(jaxinit.sparse(3), (8,)), ValueError, "is 1-D"),
     (drawn(jaxinit.low_discrepancy(), (8,)), ValueError, "is 1-D"),
     (drawn(jaxinit.low_discrepancy(axes=Axes.conv())), ValueError, "are of a 4-D kernel"),
+    (
+        lambda: jax.eval_shape(
+            lambda key: jaxinit.sparsified(jaxinit.normal(), 0.5)(key, (2**16, 2**16)), KEY
+        ),
+        ValueError,
+        r"axes \(0, 1\) of shape .* hold 4294967296 entries: .* order along fewer axes",
+    ),
 ]
 
 

@@ -46,10 +46,14 @@ def layered(spec: Spec, *inits: Init, axis: Annotated[int, integer] = 0) -> Draw
         )
     shape = spec.shape[:place] + spec.shape[place + 1 :]
     parts = [part(init, spec, shape) for init in inits]
-    if inits and len({p.program for p in parts}) == 1:
+    if inits and len({(p.program, _shapes(p)) for p in parts}) == 1:
         numbers = jax.tree.map(_stack, *(p.operands for p in parts))
         return derive(_together, Part(parts[0].program, numbers), axis=place)
     return derive(_apart, *parts, axis=place)
+
+
+def _shapes(part: Part) -> tuple[tuple[int, ...], ...]:
+    return tuple(map(np.shape, jax.tree.leaves(part.operands)))
 
 
 def _stack(*operands: Any) -> Any:
