@@ -141,7 +141,8 @@ def cured(params: Weights, finding: Finding) -> Weights:
     for path, init in eval(f"[{finding.remedy}]", dict(vars(jaxinit))):
         layer, name = path.split("/")
         key = jax.random.fold_in(KEY, int(layer[1:]))
-        params = changed(params, layer, lambda w, init=init, key=key: init(key, w.shape), name)
+        new = init(key, params[layer][name].shape)
+        params = params | {layer: params[layer] | {name: new}}
     return params
 
 

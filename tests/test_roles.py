@@ -51,6 +51,42 @@ def test_the_last_kernel_of_a_branch_is_divided_where_nothing_else_keeps_the_str
             assert found[f"{i}/scale"] == scales.get(kind, ("norm scale", "ones_init()"))
 
 
+@pytest.mark.parametrize("function", [jax.nn.relu, jnp.tanh, lambda z: jax.nn.relu(2 * z) + 0])
+@pytest.mark.parametrize("kind", ["plain", "rezero", "normalized"])
+def test_a_branch_may_end_in_a_function(function: Callable[..., Any], kind: str) -> None:
+    def fn(p: Any, x: Any) -> Any:
+        for w in p["layers"]:
+            y = function(x @ w["kernel"])
+            x = x + (w["alpha"] * y if kind == "rezero" else y)
+            x = normalized(x, 1.0, 0.0) if kind == "normalized" else x
+        return x @ p["out"]
+
+    layer = shapes(kernel=(8, 8), alpha=())
+    found = laws(checked(fn, {"layers": [layer] * 3, **shapes(out=(8, 2))}, X))
+    role, law = found["layers/1/kernel"]
+    assert role == "residual output"
+    assert law.startswith("depth_scaled(") == (kind == "plain")
+    if kind == "rezero":
+        assert found["layers/1/alpha"] == ("layer scale", "zeros_init()")
+
+
+def test_gates_of_what_went_through_a_function() -> None:
+    def fn(p: Any, x: Any) -> Any:
+        t = jax.nn.sigmoid(x @ p["highway"])
+        x = t * jax.nn.relu(x @ p["inner"]) + (1 - t) * x
+        squeezed = jax.nn.relu(x.mean(1) @ p["squeeze"]) @ p["excite"]
+        y = jax.nn.silu(x @ p["signal"]) * jax.nn.sigmoid(squeezed)[:, None]
+        return (x + y) @ p["out"]
+
+    params = shapes(**dict.fromkeys(("highway", "inner", "signal"), (8, 8)))
+    params |= shapes(squeeze=(8, 2), excite=(2, 8), out=(8, 2))
+    found = laws(checked(fn, params, X))
+    assert {path: role for path, (role, _) in found.items()} == {
+        **{"highway": "gate", "inner": "dense", "squeeze": "dense", "excite": "gate"},
+        **{"signal": "residual output", "out": "head"},
+    }
+
+
 def test_parallel_branches_are_counted_one_by_one() -> None:
     def fn(p: Any, x: Any) -> Any:
         for _ in range(2):
@@ -180,9 +216,9 @@ def test_tables_tokens_lengths_and_factors() -> None:
         "table": ("embedding", "embedding()"),
         "blank": ("token", "normal(stddev=0.02)"),
         "step": ("positional table", "normal(stddev=0.02)"),
-        "direction": ("dense", "for_activation(fn='tanh')"),
+        "direction": ("residual output", "for_activation(fn='tanh')"),
         "length": ("kernel scale", "ones_init()"),
-        "open": ("scale", "ones_init()"),
+        "open": ("layer scale", "zeros_init()"),
         "weights": ("scale", "ones_init()"),
         "head": ("head", "lecun_normal()"),
     }

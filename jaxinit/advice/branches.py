@@ -1,6 +1,6 @@
 """Residual branches: the sums of a signal and of what was computed from it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, added, direct, linear, slots
@@ -63,13 +63,13 @@ def _is_kept(flow: Flow, each: _Sum, stream: list[_Sum]) -> bool:
 def _factors(flow: Flow, value: int, ends: tuple[int, ...]) -> Iterator[int]:
     """Products with parameters between kernels and the value that they end in."""
     inside = flow.inside
-    for slot in flow.back(value, through=linear):
+    for slot in flow.before(value):
         step = flow.makers.get(slot)
         if step is None or step.name not in PRODUCTS or slot in inside:
             continue
         data = [s for s in slots(step) if flow.is_data(s)]
         leaves = [s for s in slots(step) if not flow.is_data(s) and flow.leaves.get(s)]
-        if data and leaves and not flow.back(data[0], through=linear).keys().isdisjoint(ends):
+        if data and leaves and not flow.before(data[0]).keys().isdisjoint(ends):
             yield slot
 
 
@@ -96,8 +96,15 @@ def _sums(flow: Flow) -> Iterator[_Sum]:
 
 
 def _ends(flow: Flow, skip: int, branch: int) -> tuple[int, ...]:
-    """Kernels that end the branch, if the other operand is a skip around them."""
-    ends = flow.kernels(branch)
+    """Kernels that end the branch, if the other operand is a skip around them.
+
+    A branch may end in a function of what they give.
+    """
+    kernels = flow.kernels(branch)
+    return _around(flow, skip, kernels) or _around(flow, skip, flow.before_functions(branch))
+
+
+def _around(flow: Flow, skip: int, ends: Sequence[int]) -> tuple[int, ...]:
     stream = flow.back(skip, through=added).keys() - flow.constants
     around = tuple(e for e in ends if not stream.isdisjoint(flow.behind(_input(flow, e))))
     if around:
@@ -121,9 +128,9 @@ def _input(flow: Flow, output: int) -> int:
 
 def _normalized(flow: Flow, branch: int, ends: tuple[int, ...]) -> bool:
     """Whether a normalization lies between the kernels and the sum."""
-    between = set(flow.back(branch, through=linear))
+    between = flow.before(branch)
     return any(
-        not set(ends).isdisjoint(flow.back(before, through=linear))
+        not set(ends).isdisjoint(flow.before(before))
         for slot, before in flow.normalizations.items()
         if slot in between
     )

@@ -1,6 +1,7 @@
 """The values of a traced function: what each is made from, and which parameters are behind it."""
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -66,6 +67,7 @@ class Flow:
             self.leaves[slot.number] = frozenset(own)
             self.shapes[slot.number] = slot.shape
         self._backs: dict[tuple[int, Passes], dict[int, None]] = {}
+        self._befores: dict[int, dict[int, None]] = {}
         self._aheads: dict[int, set[int]] = {}
         self._behinds: dict[int, set[int]] = {}
         self._block(plan.block, 1)
@@ -163,14 +165,40 @@ class Flow:
 
     def kernels(self, slot: int) -> list[int]:
         """Outputs of kernels that a value is the sum of, scaled and moved."""
-        found = self.back(slot, through=linear)
-        return [
-            s
-            for s in found
-            if s in self.places
-            and self.places[s].site.kernels
-            and self.places[s].site.kind != "embedding"
-        ]
+        return list(filter(self._is_kernel, self.back(slot, through=linear)))
+
+    def before_functions(self, slot: int) -> list[int]:
+        """Outputs of kernels that a value is the sum of functions of, but gates."""
+        return list(filter(self._is_kernel, self.before(slot)))
+
+    def _is_kernel(self, slot: int) -> bool:
+        site = self.places[slot].site if slot in self.places else None
+        return site is not None and bool(site.kernels) and site.kind != "embedding"
+
+    def before(self, start: int) -> dict[int, None]:
+        """Data behind a value as far as steps, and functions but gates, pass it on linearly."""
+        if start not in self._befores:
+            found: dict[int, None] = {}
+            todo = [start]
+            for slot in todo:
+                behind = self.back(slot, through=linear)
+                found |= behind
+                functions = behind.keys() & self.activations - self.gates
+                todo += sorted({self.places[s].input.number for s in functions} - set(todo))
+            self._befores[start] = found
+        return self._befores[start]
+
+    @functools.cached_property
+    def activations(self) -> set[int]:
+        """Outputs of functions of one number."""
+        return {s for s, place in self.places.items() if place.site.kind == "activation"}
+
+    @functools.cached_property
+    def gates(self) -> set[int]:
+        """Outputs of functions that are open by half at 0."""
+        functions = {slot: self.places[slot].site.activation for slot in self.activations}
+        at_0 = {id(f): float(f.fn(0.0)) for f in {id(f): f for f in functions.values()}.values()}
+        return {s for s, f in functions.items() if math.isclose(at_0[id(f)], 0.5, abs_tol=1e-3)}
 
     def ahead(self, start: int) -> set[int]:
         """All that a value has an effect on, in later turns of a scan too."""

@@ -136,13 +136,18 @@ def _joins(flow: Flow, behind: Iterable[int], states: set[int]) -> bool:
 
 
 def _gates(flow: Flow, found: Roles) -> None:
-    """Kernels whose output, through a nonlinearity, multiplies another signal."""
+    """Kernels whose output, through a nonlinearity, multiplies another signal.
+
+    Of two nonlinearities that are multiplied by each other, it is the one that is open by half.
+    """
     for gate, signal in flow.pairs:
         for slot in flow.back(gate, through=moves):
             place = flow.places.get(slot)
             if place is None or place.site.kind != "activation":
                 continue
+            function = place.site.activation
             itself = place.input.number in flow.back(signal, through=moves)
-            if place.site.activation.name != "tanh" and not itself and flow.kernels(signal):
+            other = flow.before_functions(signal) if slot in flow.gates else flow.kernels(signal)
+            if function.name != "tanh" and not itself and other:
                 for site in flow.kernels(place.input.number):
                     found.setdefault(site, "gate")

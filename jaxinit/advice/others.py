@@ -38,7 +38,7 @@ def other_role(
 
 
 def ending(flow: Flow, branches: Sequence[Branch], product: int) -> Branch | None:
-    """The branch whose value a product is, up to what follows linearly.
+    """The branch whose value a product is, up to functions and what follows linearly.
 
     Args:
         flow: of a function's values.
@@ -48,13 +48,12 @@ def ending(flow: Flow, branches: Sequence[Branch], product: int) -> Branch | Non
     Returns:
         The branch, if there is one.
     """
-    within = flow.back(product, through=linear).keys()
+    within = flow.before(product).keys()
     return next(
         (
             branch
             for branch in branches
-            if product in flow.back(branch.value, through=linear)
-            and not within.isdisjoint(branch.ends)
+            if product in flow.before(branch.value) and not within.isdisjoint(branch.ends)
         ),
         None,
     )

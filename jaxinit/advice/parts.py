@@ -80,7 +80,7 @@ def _forgets(flow: Flow, place: Place, recurrent: Collection[int]) -> bool:
     for gate, state in flow.pairs:
         if place.output.number in flow.back(gate, through=moves):
             kept = [s for s in flow.back(state, through=moves) if _kept(flow, s)]
-            half = math.isclose(float(place.site.activation.fn(0.0)), 0.5, abs_tol=1e-3)
+            half = place.output.number in flow.gates
             if kept and half and not any(_recurs(flow, slot) for slot in kept):
                 return True
     return False

@@ -110,8 +110,10 @@ class _Roles:
         known = list(dict.fromkeys(self.sites[s] for s in outputs if s in self.sites))
         if len(known) > 1 and all(role.startswith("attention") for role in known):
             return "packed attention"
-        if known and known[0] != "gate":
-            return known[0]
+        # At the first step of a cell there is no state yet, and its kernels are gates alone.
+        other = next((role for role in known if role != "gate"), None)
+        if other is not None:
+            return other
         if use.branch is not None:
             return "residual output"
         hidden = use.activation is not None and use.activation.name not in _LINKS

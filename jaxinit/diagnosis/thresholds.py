@@ -7,8 +7,8 @@ from collections.abc import Iterable
 # two orders of magnitude apart are moved by 1e-1, which breaks, or by 1e-5, which is nothing.
 RATIO = 100.0
 
-# A layer that multiplies a signal by less than this part, in logarithms, of what the mean layer does
-# is not what makes it vanish or explode.
+# A layer that multiplies a signal by less than this part of the mean factor, in logarithms, is not
+# what makes it vanish or explode.
 SHARE = 0.25
 
 # An update of 1e-3 of the weights is the rule of thumb, and RATIO under it is far: 1e5 steps to
