@@ -59,6 +59,32 @@ def test_each_activation_gets_its_law() -> None:
     }
 
 
+class Prelu(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        for _ in range(2):
+            x = nn.PReLU()(nn.Dense(16)(x))
+        x = x + nn.PReLU()(nn.Dense(16)(x))
+        return nn.Dense(3)(x)
+
+
+def test_a_learned_slope_starts_between_a_line_and_a_relu() -> None:
+    found = of_linen(Prelu(), jax.ShapeDtypeStruct((2, 4), "float32"))
+    kernel, slope = "/kernel", "/negative_slope"
+    roles = shown(found, "params/")
+    assert {k: v for k, v in roles.items() if k.endswith((kernel, slope))} == {
+        **{f"Dense_{i}{kernel}": "dense, leaky_relu" for i in range(2)},
+        **{f"Dense_2{kernel}": "residual output, leaky_relu", f"Dense_3{kernel}": "head"},
+        **{f"PReLU_{i}{slope}": "slope" for i in range(3)},
+    }
+    assert rules(found) == {
+        "**/bias": "zeros_init()",
+        "**/negative_slope": "constant(value=0.25)",
+        "params/Dense_3/kernel": "lecun_normal()",
+        "**/kernel": "he_normal(negative_slope=0.25)",
+    }
+
+
 @pytest.mark.parametrize("train", [True, False])
 def test_a_resnet_by_its_batches_or_by_stored_statistics(train: bool) -> None:
     options = {"mutable": ["batch_stats"]} if train else {}

@@ -65,7 +65,7 @@ def _factors(flow: Flow, value: int, ends: tuple[int, ...]) -> Iterator[int]:
     inside = flow.inside
     for slot in flow.before(value):
         step = flow.makers.get(slot)
-        if step is None or step.name not in PRODUCTS or slot in inside:
+        if step is None or step.name not in PRODUCTS or slot in inside or slot in flow.slopes:
             continue
         data = [s for s in slots(step) if flow.is_data(s)]
         leaves = [s for s in slots(step) if not flow.is_data(s) and flow.leaves.get(s)]

@@ -15,6 +15,7 @@ from jaxinit.capture.program import Block, Slot, Step
 
 SUMS = ("add", "sub", "add_any")
 PRODUCTS = ("mul", "div")
+CHOICES = ("select_n", "max", "min")
 ROOTS = ("rsqrt", "sqrt")
 Passes: TypeAlias = Callable[[Step], Iterable[int]]
 Passage: TypeAlias = Literal["constant", "carried", "sliced"]
@@ -115,6 +116,23 @@ class Flow:
             data = [s for s in slots(step) if self.is_data(s)]
             if step.name == "mul" and len(data) == 2:
                 found[step.outputs[0].number] = (data[0], data[1])
+        return found
+
+    @functools.cached_property
+    def slopes(self) -> dict[int, int]:
+        """Products with parameters that are chosen over their other factor, and that factor.
+
+        Such is the negative side of a PReLU.
+        """
+        found = {}
+        for step in self.steps:
+            cases = slots(step) if step.name in CHOICES else []
+            for case in cases:
+                made = self.makers.get(case)
+                factors = slots(made) if made is not None and made.name == "mul" else []
+                data = [s for s in factors if self.is_data(s) and s in cases]
+                if data and any(self.leaves.get(s) for s in factors if not self.is_data(s)):
+                    found[case] = data[0]
         return found
 
     @property

@@ -7,10 +7,10 @@ from jaxinit import gains
 from jaxinit._initializer import Bound
 from jaxinit.activation import for_activation
 from jaxinit.advice.branches import Branch
-from jaxinit.advice.uses import Use
+from jaxinit.advice.uses import SLOPE, Use
 from jaxinit.axes import Axes
 from jaxinit.capture.sites import Activation
-from jaxinit.constant import ones, zeros
+from jaxinit.constant import constant, ones, zeros
 from jaxinit.depth import depth_scaled, layer_scale
 from jaxinit.embedding import embedding
 from jaxinit.iid import normal
@@ -165,6 +165,10 @@ def _of_others(use: Use) -> Choice:
             )
         case "scale":
             return Choice(ones, "A factor starts at 1, so that the signal passes as it is.")
+        case "slope":
+            return Choice(
+                constant(SLOPE), f"The slope of a PReLU starts at {SLOPE}: at 1 it would be linear."
+            )
         case "positional table" | "token":
             return Choice(_SMALL, "Learned positions and tokens start small, at 0.02, as in BERT.")
     role = "The function never reads it" if use.role == "unused" else "What it does is not clear"

@@ -11,7 +11,7 @@ from jaxinit.capture.program import Step
 # Of a parameter with several, the first.
 _ORDER: tuple[OtherRole, ...] = (
     *("running variance", "norm scale", "norm bias", "running mean", "positional table", "bias"),
-    *("layer scale", "scale", "kernel scale", "token", "other"),
+    *("slope", "layer scale", "scale", "kernel scale", "token", "other"),
 )
 _POWERS = ("max", "square", "integer_pow", "stop_gradient")
 
@@ -69,6 +69,8 @@ def _met(flow: Flow, branches: Sequence[Branch], leaf: int, meeting: Meeting) ->
         return _statistic(flow, meeting, data) or _added(flow, meeting, data, output)
     if step.name in PRODUCTS:
         normal = output in flow.normalizations or output in flow.inside
+        if output in flow.slopes:
+            return "slope"
         if normal or _after_norm(flow, data):
             return "norm scale"
         return "scale" if ending(flow, branches, output) is None else "layer scale"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxinit.advice.branches import branches
@@ -13,7 +14,7 @@ from jaxinit.advice.flow import Flow, Meeting, moves
 from jaxinit.advice.kernels import site_roles
 from jaxinit.advice.others import ending, other_role
 from jaxinit.advice.parts import parts
-from jaxinit.advice.uses import KernelRole, Use
+from jaxinit.advice.uses import SLOPE, KernelRole, Use
 from jaxinit.capture.plan import Place
 from jaxinit.capture.sites import Activation, Kernel
 from jaxinit.capture.tracing import Trace
@@ -21,6 +22,13 @@ from jaxinit.paths import leaves
 
 # What turns outputs into rates, probabilities or actions, and is no part of hidden layers' law.
 _LINKS = frozenset({"identity", "sigmoid", "log_sigmoid", "softplus", "exp", "tanh"})
+
+
+def _prelu(z: Any) -> Any:
+    return jnp.where(z >= 0, z, SLOPE * z)
+
+
+_PRELU = Activation("leaky_relu", _prelu, (("negative_slope", SLOPE),))
 
 
 def roles(trace: Trace, params: Any) -> list[Use]:
@@ -48,6 +56,7 @@ class _Roles:
         self.sites = site_roles(self.flow)
         recurrent = [s for s, role in self.sites.items() if role.endswith("kernel")]
         self.parts = parts(self.flow, recurrent)
+        self.sloped = {s for z in self.flow.slopes.values() for s in self.flow.kernels(z)}
         self.forgotten: set[int] = set()  # outputs of forget gates whose bias is found
         self.kernels: dict[str, list[tuple[Place, Kernel]]] = defaultdict(list)
         for place in self.flow.places.values():
@@ -99,6 +108,8 @@ class _Roles:
         axes = next((kernel.axes for _, kernel in sites if kernel.axes is not None), None)
         branch = next((b for b in self.branches if not set(b.ends).isdisjoint(outputs)), None)
         activations = use.activations or _activations(sites)
+        if not activations and not self.sloped.isdisjoint(outputs):
+            activations = (_PRELU,)
         use = replace(use, axes=axes, branch=branch, activations=activations)
         return replace(use, role=self._kernel_role(use, [place for place, _ in sites]))
 

@@ -7,6 +7,9 @@ from jaxinit.advice.branches import Branch
 from jaxinit.axes import Axes
 from jaxinit.capture.sites import Activation
 
+# Of the negative side of a PReLU: He et al., 2015.
+SLOPE = 0.25
+
 KernelRole: TypeAlias = Literal[
     "dense",
     "conv",
@@ -34,6 +37,7 @@ OtherRole: TypeAlias = Literal[
     "running mean",
     "running variance",
     "scale",
+    "slope",
     "layer scale",
     "kernel scale",
     "positional table",
