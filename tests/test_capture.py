@@ -39,6 +39,25 @@ def names(trace: Any) -> list[tuple[str, str, list[str | None]]]:
     return [(s.name, s.kind, [a.name for a in s.activations]) for s in trace.sites]
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_group_norm_is_a_normalization(fast: bool) -> None:
+    images = jax.random.normal(KEY, (6, 4, 4, 3))
+    net = nn.Sequential(
+        [nn.Conv(8, (3, 3)), nn.GroupNorm(4, use_fast_variance=fast), nn.relu, nn.Conv(2, (1, 1))]
+    )
+    params = net.init(KEY, images)
+    trace = capture.trace(net.apply, params, images)
+    assert [site.kind for site in trace.sites] == ["conv", "normalization", "activation", "conv"]
+    norm = trace.sites[1]
+    assert norm.shape == norm.input_shape == (6, 4, 4, 8)
+    assert norm.units == (1, 2, 3)
+    found: Any = net.apply(jaxinit.data.autoinit(net.apply, params, images, KEY), images)
+    assert 0.5 < jnp.var(found) < 2
+    assert {row.role for row in jaxinit.recommend(net.apply, params, images).rows} == {
+        *("conv", "head", "bias", "norm scale", "norm bias"),
+    }
+
+
 def test_values_and_cotangents_are_those_of_a_forward_pass_by_hand() -> None:
     def loss(y: Any) -> Any:
         return jnp.sum(jnp.sin(y))

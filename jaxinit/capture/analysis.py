@@ -77,6 +77,7 @@ class Analysis:
     sums: dict[int, list[int]] = field(default_factory=dict)
     uses: dict[int, Uses] = field(default_factory=lambda: defaultdict(Uses))
     makers: dict[int, tuple[Step, tuple[int, ...]]] = field(default_factory=dict)
+    summed: set[int] = field(default_factory=set)
     members: dict[int, list[Slot]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self, block: Block, given: Sequence[Fact], steps: tuple[int, ...] = ()) -> list[Fact]:
@@ -84,6 +85,7 @@ class Analysis:
         self.facts.update((s.number, f) for s, f in zip(block.inputs, given, strict=True))
         for slot, value in block.constants:
             self.facts[slot.number] = _constant(slot, value)
+        self.summed |= program.summed(block)
         for step in block.steps:
             self._visit(step, steps)
         for result in block.results:
@@ -142,7 +144,13 @@ class Analysis:
             return False
         if step.name == "transpose":
             return not expression.reduced
-        return step.name in labels.REDUCTIONS or not expression.direct
+        # Of groups of units a normalization takes statistics, in a shape that is theirs alone.
+        grouped = step.name == "reshape" and step.outputs[0].number in self.summed
+        return (
+            step.name in labels.REDUCTIONS
+            or not expression.direct
+            or (grouped and not expression.nonlinear)
+        )
 
     def _elementwise(self, step: Step) -> Fact:
         (output,) = step.outputs

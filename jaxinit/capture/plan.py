@@ -11,7 +11,7 @@ from jaxinit.capture import contractions
 from jaxinit.capture.activations import CASTS, Expression, recognized
 from jaxinit.capture.analysis import Analysis, Draft, Fact
 from jaxinit.capture.contractions import Weight
-from jaxinit.capture.labels import EXAMPLE, MOVES, REDUCTIONS, positions, unlabelled
+from jaxinit.capture.labels import EXAMPLE, MOVES, REDUCTIONS, moved, positions, unlabelled
 from jaxinit.capture.program import Block, Slot
 from jaxinit.capture.sites import WHOLE, Activation, Kind, Site, Unobserved
 from jaxinit.paths import Leaf
@@ -182,8 +182,20 @@ def _units(draft: Draft) -> tuple[int, ...]:
 def _reduced_axes(expression: Expression) -> tuple[int, ...]:
     step = expression.step
     if step is not None and step.name in REDUCTIONS and expression.operands[0].direct:
-        return tuple(map(int, step.params.get("axes", step.params.get("dimensions", ()))))
+        gone = step.params.get("axes", step.params.get("dimensions", ()))
+        return _ungrouped(expression.operands[0], tuple(map(int, gone)))
     return next((axes for x in expression.operands if (axes := _reduced_axes(x))), ())
+
+
+def _ungrouped(expression: Expression, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Axes of an expression as those, whole or in part, of what it was before it was reshaped."""
+    while (step := expression.step) is not None:
+        expression = next(x for x in expression.operands if x.direct)
+        if step.name == "reshape":
+            own = tuple(frozenset({axis}) for axis in range(len(step.inputs[0].shape)))
+            (groups,) = moved(step, [own])
+            axes = tuple(old for old in range(len(own)) if any(old in groups[new] for new in axes))
+    return axes
 
 
 def _reached(analysis: Analysis, *start: int, moves: bool = False) -> Iterator[int]:

@@ -74,6 +74,7 @@ BODIES = {
 REMAT = ("checkpoint", "remat2")
 CUSTOM = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 _TRANSFORMED = re.compile(r"\b\w+\(([^()]*)\)")
+_STATISTICS = ("square", "integer_pow", "mul", "abs", "sub", "convert_element_type", "copy")
 _INLINED = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
 
 
@@ -99,6 +100,26 @@ def flatten(closed: Any) -> Block:
     ['logistic', 'mul']
     """
     return _Flattening().block(closed, "")
+
+
+def summed(block: Block) -> set[int]:
+    """Slots of which a block takes sums, and sums of squares and of distances, and nothing else."""
+    readers: dict[int, list[Step]] = {}
+    for step in block.steps:
+        for atom in step.inputs:
+            if isinstance(atom, Slot):
+                readers.setdefault(atom.number, []).append(step)
+    results = {atom.number for atom in block.results if isinstance(atom, Slot)}
+    found: set[int] = set()
+    for step in reversed(block.steps):
+        for number in (slot.number for slot in step.outputs if slot.number not in results):
+            if all(
+                after.name == "reduce_sum"
+                or (after.name in _STATISTICS and after.outputs[0].number in found)
+                for after in readers.get(number, ())
+            ):
+                found.add(number)
+    return found
 
 
 def nested(params: dict[str, Any]) -> Iterator[Any]:
