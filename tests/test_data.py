@@ -509,6 +509,14 @@ BAD: list[tuple[str, Callable[[], Any]]] = [
         r"batch/x has shape \(0, 16\), which holds no example",
         lambda: data.actnorm(lambda p, b: deep(p, b["x"]), [W], {"x": X[:0]}),
     ),
+    (
+        r"^table: it is looked up as a table too.*name it in keep=",
+        lambda: data.krahenbuhl(
+            lambda p, t: jnp.tanh(p["table"][t] @ p["w"]) @ p["table"].T,
+            {"table": normals(11, 16), "w": normals(16, 16)},
+            TOKENS,
+        ),
+    ),
     (r"found no place", lambda: data.actnorm(deep, [W], X)),
     (
         r"no rule gives.*fft",

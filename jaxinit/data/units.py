@@ -35,7 +35,7 @@ class Units:
         what: is to be done, for errors.
 
     Raises:
-        ValueError: if a leaf has several uses.
+        ValueError: if a leaf has several uses, or is a table that is looked up too.
     """
 
     def __init__(
@@ -46,6 +46,13 @@ class Units:
         self.scales = Uses([target.scale for target in targets], shapes)
         self.biases = Uses([t.bias for t in targets if t.bias is not None], shapes)
         self._by_site = {target.site: target for target in targets}
+        tables = {k.path for s in trace.sites if s.kind == "embedding" for k in s.kernels}
+        for path in self.scales.shapes:
+            if path in tables:
+                raise ValueError(
+                    f"{path or 'params'}: it is looked up as a table too, and what makes its "
+                    f"outputs unit in {what} changes what all layers are given: name it in keep="
+                )
         for uses in (self.scales, self.biases):
             for use in uses.uses:
                 if (uses.counts[use.path] > 1).any():
