@@ -70,6 +70,20 @@ def test_a_branch_may_end_in_a_function(function: Callable[..., Any], kind: str)
         assert found["layers/1/alpha"] == ("layer scale", "zeros_init()")
 
 
+def test_a_low_rank_update_starts_at_0_and_a_branch_does_not() -> None:
+    def fn(p: Any, x: Any) -> Any:
+        h = jax.nn.relu(x @ p["w"] + p["bias"] + 2.0 * ((0.5 * x) @ p["a"]) @ p["b"])
+        h = jax.nn.relu(h @ p["shortcut"] + jax.nn.relu(h @ p["c"]) @ p["d"])
+        return h @ p["out"]
+
+    params = shapes(w=(8, 6), bias=(6,), a=(8, 2), b=(2, 6), shortcut=(6, 6), c=(6, 2), d=(2, 6))
+    found = laws(checked(fn, params | shapes(out=(6, 2)), X))
+    assert found["w"] == ("dense", "he_normal()")
+    assert found["a"] == ("dense", "lecun_normal()")
+    assert found["b"] == ("low-rank update", "zeros_init()")
+    assert found["d"] == ("residual output", "he_normal()")
+
+
 def test_gates_of_what_went_through_a_function() -> None:
     def fn(p: Any, x: Any) -> Any:
         t = jax.nn.sigmoid(x @ p["highway"])

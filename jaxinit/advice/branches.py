@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from jaxinit.advice import low_rank
 from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, added, direct, linear, slots
 
 
@@ -81,12 +82,13 @@ def _attends(flow: Flow, end: int) -> bool:
 
 
 def _sums(flow: Flow) -> Iterator[_Sum]:
+    updates = low_rank.updates(flow)
     for step in flow.steps:
         atoms = [s for s in slots(step) if flow.is_data(s)]
         if step.name not in SUMS or len(set(atoms)) != 2:
             continue
         for skip, branch in (atoms, atoms[::-1]):
-            ends = _ends(flow, skip, branch)
+            ends = tuple(end for end in _ends(flow, skip, branch) if end not in updates)
             if ends:
                 output = step.outputs[0].number
                 count = flow.lengths[output] * len(ends)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from jaxinit.advice import low_rank
 from jaxinit.advice.flow import SUMS, Flow, anything, direct, linear, moves, slots
 from jaxinit.advice.uses import KernelRole
 from jaxinit.capture.plan import Place
@@ -21,6 +22,8 @@ def site_roles(flow: Flow) -> Roles:
     found: Roles = {}
     _attention(flow, found)
     _recurrence(flow, found)
+    for site in low_rank.updates(flow):
+        found.setdefault(site, "low-rank update")
     _gates(flow, found)
     return found
 

@@ -96,6 +96,8 @@ def _of_role(use: Use) -> Choice:
                 _on_axes(lecun_normal(), use),
                 "A gate multiplies another signal: 1/n_in keeps it where it is open by half.",
             )
+        case "low-rank update":
+            return Choice(zeros, "What it adds to the kernel beside it starts at 0, as in LoRA.")
         case "embedding":
             return Choice(_table(use), "Tokens of norm 1, 1/√d, which a norm or a layer rescales.")
         case "tied embedding":

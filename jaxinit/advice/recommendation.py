@@ -152,7 +152,8 @@ def recommend(apply_fn: Callable[..., Any], params: Any, *inputs: Any) -> Recomm
         "Language Models are Unsupervised Multitask Learners", 2019, section 2.3; Jozefowicz,
         Zaremba, Sutskever, "An Empirical Exploration of Recurrent Network Architectures", 2015;
         Touvron et al., "Going deeper with Image Transformers", 2021, arXiv:2103.17239; Bachlechner
-        et al., "ReZero is All You Need", 2020, arXiv:2003.04887.
+        et al., "ReZero is All You Need", 2020, arXiv:2003.04887; Hu et al., "LoRA: Low-Rank
+        Adaptation of Large Language Models", 2021, arXiv:2106.09685.
     """
     function_of("(params, *inputs), such as model.apply", "apply_fn", apply_fn)
     _check(params)

@@ -26,6 +26,7 @@ KernelRole: TypeAlias = Literal[
     "recurrent input",
     "recurrent input and kernel",
     "gate",
+    "low-rank update",
     "residual output",
     "head",
 ]
