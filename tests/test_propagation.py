@@ -123,6 +123,23 @@ def test_compiled_and_differentiated_in_single_precision() -> None:
     assert jnp.isnan(jax.jit(lambda q: gains.length_map("exp", q, 1.0))(1e4))
 
 
+@pytest.mark.parametrize("c", [-0.5, 0.0, 0.99])
+def test_correlations_of_a_narrow_bump(c: float) -> None:
+    """E[φ(u) φ(v)] of exp(-(s(x - m))²), a Gaussian integral; an error where it is too narrow."""
+
+    def mean(s: float) -> Any:
+        bump = functools.partial(lambda x, s: jnp.exp(-((s * (x - 0.37)) ** 2)), s=s)
+        return gains.correlation_map(bump, c, 1.0, 1.0) * gains.length_map(bump, 1.0, 1.0)
+
+    precision = np.linalg.inv([[1, c], [c, 1]])
+    inner, pull = precision + 200 * np.eye(2), np.full(2, 200 * 0.37)
+    exponent = pull @ np.linalg.solve(inner, pull) / 2 - 200 * 0.37**2
+    exact = math.exp(exponent) * math.sqrt(np.linalg.det(precision) / np.linalg.det(inner))
+    assert abs(mean(10.0) / exact - 1) < 1e-9
+    with pytest.raises(ValueError, match="is not known to 1e-6"):
+        mean(100.0)
+
+
 def test_slopes_of_correlation_maps() -> None:
     """Price's theorem for relu, also at c = 1; a jump, where it fails, by the panels."""
     relu = jax.jit(jax.grad(lambda c: gains.correlation_map("relu", c, 2.0, 2.0)))
