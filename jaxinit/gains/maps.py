@@ -65,7 +65,8 @@ def correlation_map(
     u and v are standard normal with correlation c, and V is `length_map`; q is its fixed point in
     the theory, and C(1) = 1 at any. The inner integral's panels follow the kinks of both factors,
     and those of the outer one where they cross, so that kinks and c near ±1 cost no digits; details
-    away from 0 that are much finer than 1, and no kinks, are an error. The derivative by c is Price's, q σ_w² E[φ'(√q u) φ'(√q v)] / V(q), if φ does not jump.
+    away from 0 that are much finer than 1, and no kinks, are an error. The derivative by c is
+    Price's, q σ_w² E[φ'(√q u) φ'(√q v)] / V(q), if φ does not jump.
 
     Args:
         fn: activation φ, as in `length_map`.
