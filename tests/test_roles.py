@@ -70,6 +70,21 @@ def test_a_branch_may_end_in_a_function(function: Callable[..., Any], kind: str)
         assert found["layers/1/alpha"] == ("layer scale", "zeros_init()")
 
 
+@pytest.mark.parametrize(
+    "prelu",
+    [
+        lambda a, z: jax.nn.relu(z) - a * jax.nn.relu(-z),
+        lambda a, z: jnp.maximum(z, 0) + a * jnp.minimum(z, 0),
+        lambda a, z: jnp.maximum(z, a * z),
+    ],
+)
+def test_a_slope_however_it_is_written(prelu: Callable[..., Any]) -> None:
+    params = shapes(w=(8, 6), slope=(6,), out=(6, 2))
+    found = laws(checked(lambda p, x: prelu(p["slope"], x @ p["w"]) @ p["out"], params, X))
+    assert found["slope"] == ("slope", "constant(value=0.25)")
+    assert found["w"][1].startswith("he_normal(")
+
+
 def test_a_low_rank_update_starts_at_0_and_a_branch_does_not() -> None:
     def fn(p: Any, x: Any) -> Any:
         h = jax.nn.relu(x @ p["w"] + p["bias"] + 2.0 * ((0.5 * x) @ p["a"]) @ p["b"])

@@ -120,20 +120,36 @@ class Flow:
 
     @functools.cached_property
     def slopes(self) -> dict[int, int]:
-        """Products with parameters that are chosen over their other factor, and that factor.
+        """Products of parameters and the negative side of a PReLU, and what that is a side of.
 
-        Such is the negative side of a PReLU.
+        At a slope of 1 the two sides are a line: one is chosen over the other, or they are added.
         """
-        found = {}
+        found: dict[int, int] = {}
         for step in self.steps:
-            cases = slots(step) if step.name in CHOICES else []
+            cases = slots(step) if step.name in (*CHOICES, *SUMS) else []
             for case in cases:
                 made = self.makers.get(case)
                 factors = slots(made) if made is not None and made.name == "mul" else []
-                data = [s for s in factors if self.is_data(s) and s in cases]
-                if data and any(self.leaves.get(s) for s in factors if not self.is_data(s)):
+                data = [s for s in factors if self.is_data(s)]
+                slope = any(self.leaves.get(s) for s in factors if s not in data)
+                if len(data) != 1 or not slope:
+                    continue
+                if step.name in CHOICES and data[0] in cases:
                     found[case] = data[0]
+                elif self._is_line(step.name, [data[0] if s == case else s for s in cases]):
+                    found[case] = self.places[data[0]].input.number
         return found
+
+    def _is_line(self, name: str, sides: Sequence[int]) -> bool:
+        """Whether two functions of one value sum up to it."""
+        if name not in SUMS or len(sides) != 2 or not self.activations.issuperset(sides):
+            return False
+        one, other = (self.places[s] for s in sides)
+        f, g = one.site.activation.fn, other.site.activation.fn
+        sign = -1 if name == "sub" else 1
+        return one.input == other.input and all(
+            math.isclose(float(f(t)) + sign * float(g(t)), t, abs_tol=1e-6) for t in (-1.0, 1.0)
+        )
 
     @property
     def pairs(self) -> Iterator[tuple[int, int]]:
