@@ -89,9 +89,7 @@ def non_negative(name: str, value: ArrayLike) -> ArrayLike:
 
 
 def positive(name: str, value: Any) -> Any:
-    """A finite number, or array of them, above zero; None passes."""
-    if value is None:
-        return None
+    """A finite number, or array of them, above zero."""
     value = finite(name, value)
     if not isinstance(value, jax.core.Tracer) and np.min(np.asarray(value), initial=1) <= 0:
         raise ValueError(f"{name}={value!r} is not above 0")
@@ -136,6 +134,17 @@ def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     return lambda name, value: None if value is None else check(name, value)
 
 
+def single(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """The check that lets one number pass, and no array of them."""
+
+    def checked(name: str, value: Any) -> Any:
+        if np.ndim(check(name, value)):
+            raise TypeError(f"{name}={value!r} is not one number")
+        return value
+
+    return checked
+
+
 def share(name: str, value: Any) -> float:
     """A number in [0, 1], both ends included, that is known when the factory is called."""
     number = finite(name, value)
@@ -150,8 +159,35 @@ def ordered(low_name: str, low: ArrayLike, high_name: str, high: ArrayLike) -> N
     """Refuse an empty interval; traced ends are taken on trust."""
     if isinstance(low, jax.core.Tracer) or isinstance(high, jax.core.Tracer):
         return
-    if not np.all(np.asarray(low) < np.asarray(high)):
+    try:
+        below = np.all(np.asarray(low) < np.asarray(high))
+    except ValueError:
+        raise ValueError(
+            f"{low_name} of shape {np.shape(low)} and {high_name} of shape {np.shape(high)} do not "
+            "broadcast to one shape"
+        ) from None
+    if not below:
         raise ValueError(f"{low_name}={low!r} is not below {high_name}={high!r}")
+
+
+def as_array(value: Any) -> Any:
+    """An array, for arithmetic, of a number or a sequence of them; one of JAX stays there."""
+    return value if isinstance(value, Array) else np.asarray(value)
+
+
+def broadcasts(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether an array of the given shape broadcasts to the other."""
+    try:
+        return np.broadcast_shapes(given, shape) == shape
+    except ValueError:
+        return False
+
+
+def require_broadcast(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Refuse numbers that do not broadcast to a shape."""
+    given = np.shape(value)
+    if not broadcasts(given, shape):
+        raise ValueError(f"{name} of shape {given} does not broadcast to the shape {shape}")
 
 
 def check_shape(shape: Sequence[int]) -> tuple[int, ...]:

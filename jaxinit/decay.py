@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
-from jaxinit._checks import finite, integer, ordered, positive, whole
+from jaxinit._checks import as_array, finite, integer, ordered, positive, whole
 from jaxinit._draw import Draw, Spec, fill, sample
 from jaxinit._initializer import initializer
 from jaxinit.axes import normalize, positions
@@ -200,6 +200,7 @@ def _normalizer(shape: tuple[int, ...], dtype: np.dtype[Any], nu: Array) -> Arra
 def _ring(spec: Spec, law: str, r_min: Any, r_max: Any, normalizer: bool) -> Draw:
     spec.require_real(law, _REAL)
     ordered("r_min", r_min, "r_max", r_max)
+    r_min, r_max = as_array(r_min), as_array(r_max)
     least, spread = (1 - r_max) * (1 + r_max), (r_max - r_min) * (r_max + r_min)
     return sample(_in_ring, least, spread, normalizer=normalizer)
 

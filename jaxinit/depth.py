@@ -101,7 +101,7 @@ def layer_scaled(spec: Spec, init: Init, index: Annotated[int, natural]) -> Draw
 @initializer
 def layer_scale(
     spec: Spec,
-    eps: Annotated[ArrayLike | None, positive] = None,
+    eps: Annotated[ArrayLike | None, optional(positive)] = None,
     dtype: DTypeLike | None = None,
     *,
     depth: Annotated[int | None, optional(whole)] = None,

@@ -12,7 +12,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from jaxinit import random
-from jaxinit._checks import finite, positive, whole
+from jaxinit._checks import finite, positive, single, whole
 from jaxinit._draw import Draw, Spec, derive, fill, sample
 from jaxinit._initializer import Init, initializer, part
 from jaxinit.axes import Axes, KernelAxes, as_axes
@@ -116,8 +116,8 @@ def _resolvable(name: str, value: Any) -> tuple[float, ...]:
 def gabor(
     spec: Spec,
     frequencies: Annotated[Sequence[float], _resolvable] = (0.25, 0.125),
-    bandwidth: Annotated[float, finite, positive] = 1.0,
-    aspect: Annotated[float, finite, positive] = 0.5,
+    bandwidth: Annotated[float, single(positive)] = 1.0,
+    aspect: Annotated[float, single(positive)] = 0.5,
     phase: Literal["quadrature", "random"] = "quadrature",
     dtype: DTypeLike | None = None,
 ) -> Draw:

@@ -12,7 +12,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
-from jaxinit._checks import finite, fraction, non_negative, ordered
+from jaxinit._checks import as_array, finite, fraction, non_negative, ordered
 from jaxinit._draw import Draw, Spec, sample
 from jaxinit._initializer import initializer
 
@@ -181,7 +181,7 @@ def truncated_normal(
             )
         if not isinstance(stddev, jax.core.Tracer) and not np.all(np.asarray(stddev) > 0):
             raise ValueError(f"stddev={stddev!r} is not above 0, as bounds='absolute' need it")
-        lower, upper = lower / stddev, upper / stddev
+        lower, upper = as_array(lower) / as_array(stddev), as_array(upper) / as_array(stddev)
     limits = random.truncation(lower, upper, spec.real)
     if not isinstance(limits[0], Array) and not np.all(limits[0] < limits[1]):
         raise ValueError(
@@ -190,7 +190,8 @@ def truncated_normal(
         )
     if corrected:
         stddev = stddev / _truncated_std(lower, upper)
-    usual = isinstance(lower, int | float) and (lower, upper) == (-2, 2)
+    known = isinstance(lower, int | float) and isinstance(upper, int | float)
+    usual = known and (lower, upper) == (-2, 2)
     return sample(random.truncated_normal, stddev, *(() if usual else limits))
 
 

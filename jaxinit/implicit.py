@@ -8,7 +8,7 @@ from typing import Annotated
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
-from jaxinit._checks import non_negative, positive
+from jaxinit._checks import as_array, non_negative, positive
 from jaxinit._draw import Draw, Spec, sample
 from jaxinit._initializer import initializer
 from jaxinit.axes import Axes, KernelAxes, as_axes
@@ -56,7 +56,7 @@ def siren(
         Periodic Activation Functions", 2020, arXiv:2006.09661, section 3.2.
     """
     fan_in = (as_axes("axes", axes) or Axes()).fans(spec.shape).fan_in or 1
-    return _uniform_within(spec, 1 / fan_in if first else math.sqrt(6 / fan_in) / omega)
+    return _uniform_within(spec, 1 / fan_in if first else math.sqrt(6 / fan_in) / as_array(omega))
 
 
 @initializer

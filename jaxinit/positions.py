@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from jaxinit._checks import positive
+from jaxinit._checks import positive, single
 from jaxinit._draw import Draw, Spec, fill
 from jaxinit._initializer import initializer
 from jaxinit._turns import multiples
@@ -21,7 +21,7 @@ from jaxinit.constant import spread
 @initializer
 def sinusoidal(
     spec: Spec,
-    max_timescale: Annotated[float, positive] = 1e4,
+    max_timescale: Annotated[float, single(positive)] = 1e4,
     layout: Literal["interleave", "concat"] = "interleave",
     dtype: DTypeLike | None = None,
 ) -> Draw:
@@ -118,7 +118,7 @@ def alibi_slopes(
 @initializer
 def rotary_frequencies(
     spec: Spec,
-    theta: Annotated[float, positive] = 1e4,
+    theta: Annotated[float, single(positive)] = 1e4,
     axis: Annotated[int, normalize] = -1,
     dtype: DTypeLike | None = None,
 ) -> Draw:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxinit._checks import finite, non_negative, positive
+from jaxinit._checks import as_array, finite, non_negative, optional, positive, single
 from jaxinit._draw import Draw, Spec
 from jaxinit._initializer import initializer
 from jaxinit.axes import Axis, KernelAxes, choose
@@ -25,7 +25,7 @@ def variance_scaling(
     dtype: DTypeLike | None = None,
     *,
     axes: KernelAxes = None,
-    fan: Annotated[float | None, positive] = None,
+    fan: Annotated[float | None, optional(single(positive))] = None,
 ) -> Draw:
     """Weights with E[w] = 0, Var[w] = scale / n, with n given by mode.
 
@@ -203,7 +203,7 @@ def he_normal(
     """
     return by_fan(
         spec,
-        2 / (1 + negative_slope**2),
+        2 / (1 + as_array(negative_slope) ** 2),
         "fan_in",
         "truncated_normal",
         choose(axes, in_axis, out_axis, batch_axis),
@@ -252,7 +252,7 @@ def he_uniform(
     """
     return by_fan(
         spec,
-        2 / (1 + negative_slope**2),
+        2 / (1 + as_array(negative_slope) ** 2),
         "fan_in",
         "uniform",
         choose(axes, in_axis, out_axis, batch_axis),

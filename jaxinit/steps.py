@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
-from jaxinit._checks import non_negative, ordered, positive
+from jaxinit._checks import as_array, non_negative, ordered, positive
 from jaxinit._draw import Draw, Spec, sample
 from jaxinit._initializer import initializer
 from jaxinit.axes import KernelAxes, choose
@@ -163,4 +163,4 @@ def mamba_dt_kernel(
         arXiv:2312.00752, and its repository.
     """
     rank = choose(axes, -2, -1, ()).fans(spec.shape).fan_in
-    return with_variance(spec, scale**2 / 3, rank, "uniform")
+    return with_variance(spec, as_array(scale) ** 2 / 3, rank, "uniform")

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from jax.typing import ArrayLike
 
 from jaxinit import random
+from jaxinit._checks import as_array
 from jaxinit._draw import Draw, Spec, sample
 from jaxinit.axes import Axes
 
@@ -50,7 +51,7 @@ def with_variance(spec: Spec, scale: ArrayLike, n: float, distribution: str) -> 
     """
     # Step by step in the wide dtype, as JAX does: the rounding is part of the numbers.
     real = spec.real
-    variance = random.scalar(scale / n if n else 0.0, real)
+    variance = random.scalar(as_array(scale) / n if n else 0.0, real)
     stddev = random.sqrt(variance)
     is_complex = spec.dtype.kind == "c"
     if distribution == "normal":

@@ -380,6 +380,7 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: jaxinit.gabor((-0.1,)), ValueError, "not one or more numbers between 0 and 0.5"),
     (lambda: jaxinit.gabor(()), ValueError, "not one or more numbers between 0 and 0.5"),
     (lambda: untyped.gabor(None), TypeError, "frequencies=None is not a real number"),
+    (lambda: untyped.gabor(bandwidth=[1, 2]), TypeError, r"bandwidth=\[1, 2\] is not one number"),
     (lambda: jaxinit.gabor(bandwidth=0), ValueError, "bandwidth=0 is not above 0"),
     (lambda: jaxinit.gabor(aspect=-1), ValueError, "aspect=-1 is not above 0"),
     (lambda: untyped.gabor(phase=0), ValueError, "phase=0 is none of 'quadrature', 'random'"),

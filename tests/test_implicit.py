@@ -115,6 +115,7 @@ FACTORY: list[tuple[Any, type[Exception], str]] = [
     (lambda: jaxinit.embedding(-1.0), ValueError, "stddev=-1.0 is negative"),
     (lambda: untyped.embedding(padding_id=0.5), TypeError, "padding_id=0.5 is not a whole number"),
     (lambda: jaxinit.siren(0.0), ValueError, "omega=0.0 is not above 0"),
+    (lambda: untyped.siren(None), TypeError, "omega=None is not a real number"),
     (lambda: untyped.siren(axes="bd"), ValueError, "is not an einsum"),
     (lambda: untyped.fourier_features(), TypeError, "missing a required argument: 'scale'"),
     (lambda: jaxinit.fourier_features(math.nan), ValueError, "scale=nan is not finite"),
