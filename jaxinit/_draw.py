@@ -12,7 +12,7 @@ from jax import Array
 from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 
-from jaxinit._checks import wide
+from jaxinit._checks import broadcasts, wide
 from jaxinit._rounding import cast
 from jaxinit.sharding import place
 
@@ -79,7 +79,17 @@ class Program(NamedTuple):
         )
         keyed = (key,) if self.keyed else ()
         shape, dtype, _ = self.spec
-        weights = self.law(*keyed, shape, dtype, *arguments, **dict(self.settings))
+        try:
+            weights = self.law(*keyed, shape, dtype, *arguments, **dict(self.settings))
+        except (TypeError, ValueError) as error:
+            numbers = (o for o, part in zip(operands, self.parts, strict=True) if part is None)
+            misfits = [s for s in map(np.shape, numbers) if not broadcasts(s, shape)]
+            if not misfits or "broadcast" not in str(error):
+                raise
+            raise ValueError(
+                f"an array of shape {misfits[0]} among the arguments does not broadcast to the "
+                f"shape {shape} that is asked for"
+            ) from error
         if weights.shape != shape:
             raise ValueError(
                 f"an array among the arguments makes weights of shape {weights.shape}, not the "

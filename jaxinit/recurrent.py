@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
-from jaxinit._checks import finite, whole
+from jaxinit._checks import as_array, finite, require_broadcast, whole
 from jaxinit._draw import Draw, Spec, derive, fill, sample
 from jaxinit._initializer import Init, initializer, part
 from jaxinit.axes import Axes, KernelAxes, normalize, positions
@@ -139,10 +139,10 @@ def gate_bias(
         Zaremba, Sutskever, "An Empirical Exploration of Recurrent Network Architectures", ICML
         2015.
     """
-    values = values if isinstance(values, Array) else np.asarray(values)
-    if values.ndim != 1:
+    if np.ndim(values) != 1:
         raise ValueError(f"values={values!r} is not a sequence of numbers, one for each gate")
-    return fill(_gate_bias, values, axis=_gates_axis(spec.shape, axis, values.size))
+    place = _gates_axis(spec.shape, axis, np.size(values))
+    return fill(_gate_bias, as_array(values), axis=place)
 
 
 def _gate_bias(shape: tuple[int, ...], dtype: np.dtype[Any], values: Array, *, axis: int) -> Array:
@@ -151,7 +151,7 @@ def _gate_bias(shape: tuple[int, ...], dtype: np.dtype[Any], values: Array, *, a
 
 def _horizon(name: str, value: ArrayLike) -> ArrayLike:
     value = finite(name, value)
-    if not isinstance(value, jax.core.Tracer) and np.min(np.asarray(value)) <= 2:
+    if not isinstance(value, jax.core.Tracer) and np.min(np.asarray(value), initial=3) <= 2:
         raise ValueError(
             f"{name}={value!r} is not above 2: the time scales of the gates are drawn between 1 "
             f"and {name} - 1 steps"
@@ -211,6 +211,7 @@ def chrono_bias(
     """
     spec.require_real("chrono_bias", "draw the biases of the gates in a real dtype")
     place = _gates_axis(spec.shape, axis, len(gates))
+    require_broadcast("max_steps", max_steps, _of_one_gate(spec.shape, place, len(gates)))
     return sample(_chrono_bias, max_steps, gates=gates, axis=place)
 
 
@@ -224,7 +225,7 @@ def _chrono_bias(
     axis: int,
 ) -> Array:
     signs = np.array([{"f": 1, "i": -1}.get(gate, 0) for gate in gates], dtype)
-    one = (*shape[:axis], shape[axis] // len(gates), *shape[axis + 1 :])
+    one = _of_one_gate(shape, axis, len(gates))
     forget = jnp.log(random.uniform(key, one, dtype, 1, max_steps - 1))
     return _by_gate(jnp.expand_dims(forget, axis), signs, shape, axis)
 
@@ -238,6 +239,10 @@ def _gates_axis(shape: tuple[int, ...], axis: int, n: int) -> int:
             "one size"
         )
     return place
+
+
+def _of_one_gate(shape: tuple[int, ...], axis: int, n: int) -> tuple[int, ...]:
+    return (*shape[:axis], shape[axis] // n, *shape[axis + 1 :])
 
 
 def _by_gate(

@@ -11,7 +11,8 @@ from jax.typing import DTypeLike
 
 from jaxinit._draw import Draw, Spec, derive
 from jaxinit._initializer import Init, Initializer, initializer, part
-from jaxinit.axes import Axes, Axis, KernelAxes, as_axes, positions
+from jaxinit.axes import Axes, Axis, KernelAxes, as_axes
+from jaxinit.compose.statistics import slices
 from jaxinit.iid import normal
 
 
@@ -27,7 +28,7 @@ def unit_norm(spec: Spec, axis: Axis = -1, dtype: DTypeLike | None = None) -> Dr
         An initializer.
 
     Raises:
-        ValueError: when called, if an axis is out of range.
+        ValueError: when called, if an axis is out of range or named twice.
 
     >>> import jax
     >>> w = unit_norm()(jax.random.key(0), (50, 16))
@@ -39,7 +40,7 @@ def unit_norm(spec: Spec, axis: Axis = -1, dtype: DTypeLike | None = None) -> Dr
         Loshchilov et al., "nGPT: Normalized Transformer with Representation Learning on the
         Hypersphere", 2024, arXiv:2410.01131.
     """
-    return _directed(spec, normal(1.0), positions("axis", axis, spec.shape))
+    return _directed(spec, normal(1.0), slices(axis, spec.shape))
 
 
 @initializer

@@ -48,7 +48,7 @@ FACTORY: list[tuple[Any, type[Exception], str]] = [
     (lambda: untyped.he_normal("in"), TypeError, "in_axis='in' is neither an integer"),
     (lambda: untyped.he_normal(0.5), TypeError, "in_axis=0.5 is neither an integer"),
     (lambda: jaxinit.he_normal(axis=0), TypeError, "unexpected keyword argument 'axis'"),  # type: ignore[call-arg]
-    (lambda: jaxinit.constant({}), TypeError, "value={} is a dict"),  # type: ignore[arg-type]
+    (lambda: untyped.variance_scaling(1, "fan_in", "normal", fan=[3, 4]), TypeError, "not one num"),
 ]
 
 
@@ -63,6 +63,7 @@ def sharded(spec: PartitionSpec, shape: tuple[int, ...]) -> Any:
 
 
 P = PartitionSpec
+MISFIT = r"array of shape \(3,\) among the arguments does not broadcast to the shape \(2, 2\)"
 CALL: list[tuple[Any, type[Exception], str]] = [
     (lambda: HE(KEY, (3, -1)), ValueError, r"shape=\(3, -1\) has a negative entry"),
     (lambda: HE(KEY, (3, 2.5)), TypeError, r"shape=\(3, 2.5\) is not a sequence of integers"),  # type: ignore[arg-type]
@@ -112,6 +113,16 @@ CALL: list[tuple[Any, type[Exception], str]] = [
         r"makes weights of shape \(5, 3\), not the shape \(3,\)",
     ),
     (lambda: jaxinit.constant([[1, 2]])(None, (2,)), ValueError, "does not broadcast"),
+    (lambda: jaxinit.normal(np.ones(3))(KEY, (2, 2)), ValueError, MISFIT),
+    (lambda: jaxinit.normal(0.1, mean=np.ones(3))(KEY, (2, 2)), ValueError, MISFIT),
+    (lambda: jaxinit.student_t(np.full(3, 5.0))(KEY, (2, 2)), ValueError, MISFIT),
+    (lambda: (jaxinit.ones * np.ones(3))(None, (2, 2)), ValueError, MISFIT),
+    (lambda: jaxinit.clipped(HE, np.zeros(3), 1)(KEY, (2, 2)), ValueError, MISFIT),
+    (
+        lambda: jaxinit.uniform_between(-np.ones(3), np.ones(2))(KEY, (3,)),
+        ValueError,
+        r"low of shape \(3,\) and high of shape \(2,\) do not broadcast",
+    ),
     (lambda: jaxinit.orthogonal()(KEY, (3,)), ValueError, "no axis for the rows"),
     (lambda: jaxinit.orthogonal(1, 2)(KEY, (3, 3)), ValueError, "column_axis=2 is out of range"),
     (lambda: jaxinit.orthogonal(batch_axis=-1)(KEY, (3, 3)), ValueError, "overlap in shape"),

@@ -185,6 +185,7 @@ CALL: list[tuple[jaxinit.Bound, tuple[int, ...], type[Exception], str]] = [
     (jaxinit.antisymmetric(HE), (2, 3, 3), ValueError, r"\(2, 3, 3\) .* 6 inputs .* by 3 outputs"),
     (jaxinit.toeplitz(NORMAL), (4,), ValueError, r"shape \(4,\) is 1-D"),
     (jaxinit.unit_norm(2), (3, 4), ValueError, "axis=2 is out of range"),
+    (jaxinit.unit_norm((0, -2)), (3, 4), ValueError, r"axis=\(0, -2\) names an axis .* twice"),
     (jaxinit.unit_rows(NORMAL), (3,), ValueError, r"shape \(3,\) is 1-D"),
 ]
 

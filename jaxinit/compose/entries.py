@@ -14,7 +14,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from jaxinit import random
-from jaxinit._checks import finite, integer, ordered, share
+from jaxinit._checks import as_array, finite, integer, ordered, require_broadcast, share
 from jaxinit._draw import Draw, Spec, derive, sample
 from jaxinit._initializer import Init, Initializer, initializer, initializer_argument, part
 from jaxinit.axes import positions
@@ -64,27 +64,14 @@ def masked(
         Germain, Gregor, Murray, Larochelle, "MADE", 2015, arXiv:1502.03509.
     """
     for name, given in (("mask", mask), ("fill", fill)):
-        _require_broadcast(name, np.shape(given), spec.shape)
-    return derive(_masked, part(init, spec), _array(mask), _array(fill))
+        require_broadcast(name, given, spec.shape)
+    return derive(_masked, part(init, spec), as_array(mask), as_array(fill))
 
 
 def _masked(
     key: Array, shape: tuple[int, ...], dtype: np.dtype[Any], v: Any, mask: Array, fill: Array
 ) -> Array:
     return jnp.where(mask != 0, v(key), fill)
-
-
-def _require_broadcast(name: str, given: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    try:
-        fits = np.broadcast_shapes(given, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"{name} of shape {given} does not broadcast to the shape {shape}")
-
-
-def _array(value: Any) -> Any:
-    return value if isinstance(value, Array) else np.asarray(value)
 
 
 @initializer
