@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from types import EllipsisType
 from typing import Annotated, Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxinit._checks import finite, fraction, integer, positive
+from jaxinit._checks import as_array, finite, fraction, integer, positive, require_broadcast
 from jaxinit._draw import Draw, Spec, fill
 from jaxinit._initializer import initializer
 from jaxinit.axes import normalize, positions
@@ -38,18 +39,47 @@ def spread(name: str, value: ArrayLike | Sequence[Any], shape: tuple[int, ...]) 
     >>> spread("value", 1, (2, 3)).random
     False
     """
-    given = np.shape(value)
+    require_broadcast(name, value, shape)
+    return fill(_full, as_array(value))
+
+
+def _numbers(name: str, value: Any) -> Any:
     try:
-        fits = np.broadcast_shapes(given, shape) == shape
+        given = as_array(value)
     except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"{name} of shape {given} does not broadcast to the shape {shape}")
-    return fill(_full, value if isinstance(value, Array) else np.asarray(value))
+        raise ValueError(f"{name}={value!r} has rows of several lengths") from None
+    scalar = isinstance(value, int)  # a large one becomes an object
+    if not (scalar or jnp.issubdtype(given.dtype, np.number) or given.dtype == bool):
+        raise TypeError(
+            f"{name}={value!r} is a {type(value).__name__}, not a number or an array of numbers"
+        )
+    return value
+
+
+Numbers: TypeAlias = Annotated[ArrayLike | Sequence[Any], _numbers]
+
+
+def _require_held(name: str, given: Any, dtype: np.dtype[Any]) -> None:
+    """Refuse a dtype that has no imaginary parts, or not the range, for some numbers."""
+    if _drops(np.complexfloating, given, dtype):
+        raise TypeError(f"{name} of {given.dtype} would lose its imaginary parts in dtype={dtype}")
+    known = not isinstance(given, jax.core.Tracer) and given.size
+    if known and jnp.issubdtype(dtype, np.integer):
+        numbers, limits = np.asarray(given), jnp.iinfo(dtype)
+        least, most = (np.asarray(end).item() for end in (numbers.min(), numbers.max()))
+        if least < limits.min or most > limits.max:
+            raise ValueError(
+                f"{name} has numbers from {least} to {most}, and dtype={dtype} holds those from "
+                f"{limits.min} to {limits.max}"
+            )
+
+
+def _drops(kind: Any, given: Any, dtype: np.dtype[Any]) -> bool:
+    return jnp.issubdtype(given.dtype, kind) and not jnp.issubdtype(dtype, kind)
 
 
 @initializer
-def constant(spec: Spec, value: ArrayLike | Sequence[Any], dtype: DTypeLike | None = None) -> Draw:
+def constant(spec: Spec, value: Numbers, dtype: DTypeLike | None = None) -> Draw:
     """The same value everywhere, or an array of values: W = value.
 
     Args:
@@ -60,7 +90,10 @@ def constant(spec: Spec, value: ArrayLike | Sequence[Any], dtype: DTypeLike | No
         An initializer.
 
     Raises:
-        ValueError: when called, if the value does not broadcast to the shape.
+        TypeError: if value is no number; when called, if the dtype would drop fractions or
+            imaginary parts.
+        ValueError: when called, if the value does not broadcast to the shape, or is out of the
+            range of a dtype of integers.
 
     >>> constant(-7)(None, (2,)).tolist()
     [-7.0, -7.0]
@@ -70,6 +103,7 @@ def constant(spec: Spec, value: ArrayLike | Sequence[Any], dtype: DTypeLike | No
         keras: Constant
         haiku: Constant
     """
+    _require_held("value", as_array(value), spec.dtype)
     return spread("value", value, spec.shape)
 
 
@@ -182,7 +216,7 @@ def _entry(name: str, entry: Any) -> Any:
 @initializer
 def from_array(
     spec: Spec,
-    array: ArrayLike | Sequence[Any],
+    array: Numbers,
     slicing: Annotated[Entry | Sequence[Entry] | None, _index] = None,
     dtype: DTypeLike | None = None,
 ) -> Draw:
@@ -201,9 +235,10 @@ def from_array(
         An initializer.
 
     Raises:
-        TypeError: if slicing is no such index; when called, if the dtype would drop fractions or
-            imaginary parts.
-        ValueError: when called, if the index or the shape does not fit.
+        TypeError: if array is not of numbers or slicing no such index; when called, if the dtype
+            would drop fractions or imaginary parts.
+        ValueError: when called, if the index or the shape does not fit, or a number is out of the
+            range of a dtype of integers.
 
     >>> import numpy as np
     >>> from_array(np.eye(4), np.s_[1:3, :2])(None, (2, 2)).tolist()
@@ -212,7 +247,7 @@ def from_array(
     Peers:
         mxnet: Load
     """
-    whole = array if isinstance(array, Array) else np.asarray(array)
+    whole = as_array(array)
     entries: Any = slicing or ()
     index = tuple(slice(*e) if isinstance(e, tuple) else e for e in entries)
     try:
@@ -226,19 +261,10 @@ def from_array(
             f"array of shape {whole.shape}{sliced} is not of the shape {spec.shape}: {hint}, or "
             "use constant to broadcast it"
         )
-    if not (jnp.issubdtype(whole.dtype, np.number) or whole.dtype == bool):
-        raise TypeError(f"array is of dtype {whole.dtype}, not of numbers")
-    lost = _lost(whole.dtype, spec.dtype)
-    if lost:
-        raise TypeError(f"array of {whole.dtype} would lose its {lost} in dtype={spec.dtype}")
+    if _drops(np.inexact, whole, spec.dtype):
+        raise TypeError(f"array of {whole.dtype} would lose its fractions in dtype={spec.dtype}")
+    _require_held("array", whole[index], spec.dtype)
     return fill(_full, whole[index])
-
-
-def _lost(given: np.dtype[Any], wanted: np.dtype[Any]) -> str:
-    def loses(kind: Any) -> bool:
-        return jnp.issubdtype(given, kind) and not jnp.issubdtype(wanted, kind)
-
-    return "imaginary parts" if loses(np.complexfloating) else "fractions" * loses(np.inexact)
 
 
 @initializer
