@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields, replace
 from operator import index
 from typing import Annotated, NamedTuple, TypeAlias
 
+from jaxinit._checks import whole
+
 _EINSUM = re.compile(r"(\.\.\.)?([A-Za-z]*),([A-Za-z]+)->(\.\.\.)?([A-Za-z]*)")
 _FLATTENED = (
     "; if this is a DenseGeneral, LinearGeneral or attention kernel, Flax flattens it to "
@@ -39,7 +41,7 @@ class Axes:
         out_stride: taps of the receptive field for each that one input reaches.
 
     Raises:
-        TypeError: if an axis is not an integer or a sequence of integers.
+        TypeError: if an axis is not an integer or a sequence of integers, or a number not whole.
         ValueError: if groups, rank or a stride is less than 1.
 
     >>> Axes(in_axis=-2, out_axis=-1).fans((3, 3, 16, 32))
@@ -59,8 +61,8 @@ class Axes:
             object.__setattr__(self, role, normalize(role, axes))
         for name in ("groups", "rank", "in_stride", "out_stride"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} is less than 1")
+            if value is not None or name != "rank":
+                object.__setattr__(self, name, whole(name, value))
 
     def __repr__(self) -> str:
         values = ((f, getattr(self, f.name)) for f in fields(self))
@@ -132,8 +134,7 @@ class Axes:
         Args:
             spatial: number of spatial axes.
             groups: as in Flax's `feature_group_count`; the channels for a depthwise one.
-            transpose_kernel: as in Flax's `ConvTranspose`: outputs before inputs; it implies
-                transposed.
+            transpose_kernel: as in Flax's `ConvTranspose`: outputs before inputs, and transposed.
             stride: of the convolution, one or one per spatial axis.
             transposed: whether it is a transposed convolution.
 
@@ -141,15 +142,18 @@ class Axes:
             The axes.
 
         Raises:
+            TypeError: if a number is not whole.
             ValueError: if a number is less than 1, or the strides are not one a spatial axis.
 
         >>> Axes.conv(groups=8).fans((3, 3, 4, 64))
         Fans(fan_in=36.0, fan_out=72.0, receptive_field=9.0)
         """
-        strides = tuple(stride) if isinstance(stride, Sequence) else (stride,) * spatial
+        spatial = whole("spatial", spatial)
+        given = normalize("stride", stride)
+        strides = given if isinstance(given, tuple) else (given,) * spatial
         if len(strides) != spatial:
             raise ValueError(f"stride={stride} is not one for each of spatial={spatial} axes")
-        skipped = math.prod(strides)
+        skipped = math.prod(whole("stride", s) for s in strides)
         transposed = transposed or transpose_kernel
         return cls(
             in_axis=-1 if transpose_kernel else -2,

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import jaxinit
 from jaxinit import Axes, Fans
 
+untyped: Any = jaxinit
 KEY = jax.random.key(11)
 CIRCULAR: dict[str, Any] = {"use_bias": False, "padding": "CIRCULAR"}
 
@@ -412,6 +413,16 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: jaxinit.he_normal(axes="dense"), ValueError, "axes='dense' is not an einsum"),
     (lambda: jaxinit.he_normal(axes=3), TypeError, "axes=3 is a int: pass an Axes"),  # type: ignore[arg-type]
     (lambda: Axes(groups=0), ValueError, "groups=0 is less than 1"),
+    (lambda: untyped.Axes(groups=1.5), TypeError, "groups=1.5 is not a whole number"),
+    (lambda: untyped.Axes(groups="a"), TypeError, "groups='a' is not a whole number"),
+    (lambda: untyped.Axes(groups=None), TypeError, "groups=None is not a whole number"),
+    (lambda: untyped.Axes(in_stride=1.5), TypeError, "in_stride=1.5 is not a whole number"),
+    (lambda: untyped.Axes(rank=2.5), TypeError, "rank=2.5 is not a whole number"),
+    (lambda: Axes.conv(0), ValueError, "spatial=0 is less than 1"),
+    (lambda: untyped.Axes.conv(1.5), TypeError, "spatial=1.5 is not a whole number"),
+    (lambda: Axes.conv(stride=(-1, -2)), ValueError, "stride=-1 is less than 1"),
+    (lambda: untyped.Axes.conv(stride=1.5), TypeError, "stride=1.5 is neither an integer"),
+    (lambda: untyped.Axes.conv(stride=np.array([2, 2])), TypeError, "stride=.* is neither an int"),
     (lambda: Axes.conv(2, stride=(2, 2, 2)), ValueError, "is not one for each of spatial=2"),
     (lambda: Axes().stacked(1), ValueError, "axis=1 has no place in axes of any rank"),
     (lambda: Axes.dense().stacked(5), ValueError, "axis=5 is out of range"),
