@@ -63,12 +63,14 @@ class Initializer(Protocol):
 class Bound:
     """An initializer: a law and its arguments, as an immutable value.
 
-    Equal arguments make equal values with equal hashes; arrays are compared by identity. It prints
-    as the call that made it. `init * factor` and `a + b` are initializers too.
+    Equal arguments make equal values with equal hashes; arrays are compared by identity, and read
+    at every call. It prints as the call that made it. `init * factor` and `a + b` are initializers
+    too.
     """
 
+    __array_ufunc__ = None  # so that numpy leaves `array * init` to __rmul__
     _dtype: DTypeLike | None
-    _held_by_jax: bool
+    _keeps_plan: bool
     __slots__ = (
         "__weakref__",  # without which jax.jit crashes on an initializer
         "_arguments",
@@ -77,7 +79,7 @@ class Bound:
         "_function",
         "_given",
         "_hash",
-        "_held_by_jax",
+        "_keeps_plan",
         "_starred",
         "_token",
     )
@@ -98,9 +100,10 @@ class Bound:
         values = tuple(arguments.values())
         leaves = tuple(_leaves(values))
         parts = [leaf for leaf in leaves if isinstance(leaf, Bound)]
-        # Nor is a plan to be kept that depends on the mesh in force, as a PartitionSpec's does.
-        self._held_by_jax = any(isinstance(leaf, Array | PartitionSpec) for leaf in leaves) or any(
-            p._held_by_jax for p in parts
+        # numpy's arrays may change, JAX's be traced, and a PartitionSpec means the mesh in force.
+        passing = Array | np.ndarray | PartitionSpec
+        self._keeps_plan = not any(isinstance(leaf, passing) for leaf in leaves) and all(
+            p._keeps_plan for p in parts
         )
         inherited = (p._dtype for p in parts if p._dtype is not None)
         self._dtype = arguments["dtype"] if "dtype" in arguments else next(inherited, None)
@@ -125,7 +128,7 @@ class Bound:
         """What to compile, and its numbers."""
         shape = check_shape(shape)
         kind = check_dtype(self._dtype if dtype is None else dtype)
-        plan = _plan if self._held_by_jax else _cached_plan
+        plan = _cached_plan if self._keeps_plan else _plan
         program, operands = plan(self, shape, kind, resolve(out_sharding, shape))
         return program, operands
 

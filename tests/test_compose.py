@@ -61,6 +61,13 @@ def test_a_multiple_is_the_draw_times_the_factor() -> None:
     np.testing.assert_allclose(slope, w.sum(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("array", [np.array([1.0, 2.0]), jnp.array([1.0, 2.0])], ids=type)
+def test_an_array_times_an_initializer_is_an_initializer(array: Any) -> None:
+    assert array * NORMAL == NORMAL * array
+    with pytest.raises(TypeError, match=r"a=.*\[1\., 2\.\].* is not an initializer"):
+        array + NORMAL
+
+
 def test_a_sum_adds_independent_draws() -> None:
     first, second = jax.random.split(KEY)
     a, b = HE(first, (6, 8)), NORMAL(second, (6, 8))

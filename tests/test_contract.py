@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -230,6 +231,41 @@ def test_gradient_through_hyper_parameters() -> None:
     scales = jnp.array([0.1, 0.2])
     stacked = jax.vmap(lambda s: jaxinit.normal(s)(KEY, (4,)))(scales)
     chex.assert_trees_all_close(stacked[1], 2 * stacked[0], rtol=1e-6)
+
+
+TWO = np.array([0.25, 0.5])
+SEQUENCES: list[Callable[[Any], Any]] = [
+    jaxinit.normal,
+    lambda x: jaxinit.truncated_normal(x, bounds="absolute"),
+    lambda x: jaxinit.truncated_normal(0.5, None, -1, x, bounds="absolute"),
+    lambda x: jaxinit.truncated_normal(0.5, None, -2.0, x),
+    lambda x: jaxinit.variance_scaling(x, "fan_in", "normal"),
+    lambda x: jaxinit.variance_scaling(x, "fan_in", "uniform", fan=3),
+    lambda x: jaxinit.he_normal(negative_slope=x),
+    lambda x: jaxinit.he_uniform(negative_slope=x),
+    jaxinit.siren,
+    jaxinit.switch,
+    jaxinit.mamba_dt_kernel,
+    jaxinit.lru_nu,
+    lambda x: jaxinit.lru_gamma(0.1, x),
+]
+
+
+@pytest.mark.parametrize("make", SEQUENCES, ids=range(len(SEQUENCES)))
+def test_a_sequence_of_numbers_is_a_value_and_stands_for_their_array(make: Any) -> None:
+    assert make([0.25, 0.5]) == make((0.25, 0.5))
+    chex.assert_trees_all_equal(make([0.25, 0.5])(KEY, (3, 2)), make(TWO)(KEY, (3, 2)))
+
+
+def test_an_array_is_read_at_every_call() -> None:
+    array = np.zeros(3)
+    init = jaxinit.constant(array)
+    both = init + init * 2
+    for value in (0, 5):
+        array[:] = value
+        for dtype in (jnp.float32, jnp.bfloat16):
+            assert (init(None, (3,), dtype) == value).all()
+            assert (both(None, (3,), dtype) == 3 * value).all()
 
 
 @settings(deadline=None, max_examples=12, derandomize=True)
