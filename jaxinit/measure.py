@@ -98,12 +98,16 @@ def _measured(value: Array, sharding: NamedSharding | None, spectral: bool) -> t
     found = mean, variance, low, high, *_ = moments(value)
     if not spectral:
         return found
-    unit = jnp.maximum(abs(low), abs(high))
-    inverse = jnp.where(unit > 0, 1 / unit, 0)  # in units of the largest entry nothing overflows
+    largest = jnp.maximum(abs(low), abs(high))
+    # In units of about the largest entry nothing overflows. Both they and their root are powers of
+    # two, and products are scaled by the root twice, as the inverse may be too small a number.
+    half = (jnp.frexp(jnp.maximum(largest, jnp.finfo(largest.dtype).tiny))[1] - 1) // 2
+    root = jnp.ldexp(jnp.ones((), largest.dtype), -half)
+    inverse = root * root
     power = value.size * (variance * inverse * inverse + _squares(mean * inverse))
     with jax.default_matmul_precision("highest"):
         matrix = value.astype(wide(np.dtype(value.dtype)))
-        return *found, unit, *_spectrum(matrix, inverse, power, sharding)
+        return *found, 1 / inverse, *_spectrum(matrix, root, power, sharding)
 
 
 def _moments(shard: Array, size: int, axes: tuple[str, ...]) -> tuple[Array, ...]:
@@ -163,7 +167,7 @@ def _squares(x: Array) -> Array:
 
 
 def _spectrum(
-    matrix: Array, inverse: Array, power: Array, sharding: NamedSharding | None
+    matrix: Array, root: Array, power: Array, sharding: NamedSharding | None
 ) -> tuple[Array, Array, Array]:
     """The square of the defect, and Lanczos's tridiagonal matrix of G in units of unit²."""
     rows, columns = matrix.shape
@@ -178,12 +182,13 @@ def _spectrum(
         return jax.lax.with_sharding_constraint(x, NamedSharding(sharding.mesh, spec))
 
     def gram(x: Array) -> Array:
+        x = x * root
         if wide_one:
-            return split(matrix @ split(matrix.conj().T @ (x * inverse), 1) * inverse, 0)
-        return split(matrix.conj().T @ split(matrix @ (x * inverse), 0) * inverse, 1)
+            return split(matrix @ (split(matrix.conj().T @ x, 1) * root * root) * root, 0)
+        return split(matrix.conj().T @ (split(matrix @ x, 0) * root * root) * root, 1)
 
     count = min(size, PROBES)
-    real = inverse.dtype
+    real = root.dtype
     draws = random.normal(random.key(0), (size, count + 1), real)
     draws = split(draws, 0 if wide_one else 1).astype(dtype)
     probes = jnp.eye(size, dtype=dtype) if count == size else jnp.sign(draws[:, 1:])

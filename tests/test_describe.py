@@ -220,3 +220,11 @@ def test_errors() -> None:
         describe({}, largest=-1)
     with pytest.raises(ValueError, match="two leaves have the path 'a/b'"):
         describe({"a": {"b": jnp.ones(1)}, "a/b": jnp.ones(1)})
+
+
+@pytest.mark.parametrize("scale", [1e-37, 1e36, 3e38])
+def test_the_spectrum_of_matrices_at_the_ends_of_the_range(scale: float) -> None:
+    weights = jnp.float32(scale) * jnp.where(jnp.eye(8, 6) > 0, 1.0, 0.0)
+    found = measure(weights, spectral=True)
+    assert found.norm == pytest.approx(scale, rel=1e-6)
+    assert found.defect == pytest.approx(0, abs=1e-6)
