@@ -12,7 +12,7 @@ from jaxinit._draw import Spec
 from jaxinit._initializer import Bound, Initializer
 from jaxinit.axes import Axes, Fans, choose
 from jaxinit.expected import expected_stddev
-from jaxinit.paths import Leaf
+from jaxinit.paths import Leaf, at
 from jaxinit.rules import Assignment, Joint
 from jaxinit.table import Table, cell
 
@@ -72,7 +72,8 @@ def _row(leaf: Leaf, assignment: Assignment | None) -> Row:
     rule, init = assignment.rule, assignment.init
     expected = None
     if inexact and not isinstance(rule, Joint):
-        expected = expected_stddev(init, Spec(shape, wide(np.dtype(dtype))))
+        with at(leaf.path):
+            expected = expected_stddev(init, Spec(shape, wide(np.dtype(dtype))))
     pattern = "joint" if isinstance(rule, Joint) else str(getattr(rule[0], "pattern", rule[0]))
     return Row(
         leaf.path, shape, str(dtype), pattern, repr(init), _fans(init, shape), expected, measured

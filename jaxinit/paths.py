@@ -5,10 +5,12 @@ import difflib
 import functools
 import hashlib
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -35,6 +37,11 @@ class Leaf(NamedTuple):
         return hasattr(self.value, "shape") and hasattr(self.value, "dtype")
 
     @property
+    def is_key(self) -> bool:
+        """Whether it holds typed keys, which no initializer draws."""
+        return self.is_array and bool(jnp.issubdtype(self.value.dtype, jax.dtypes.prng_key))
+
+    @property
     def is_abstract(self) -> bool:
         """Whether it has a shape and a dtype alone."""
         return self.is_array and not isinstance(self.value, Array | np.ndarray | np.generic)
@@ -58,10 +65,7 @@ def leaves(tree: Any) -> list[Leaf]:
     >>> [leaf.path for leaf in leaves({"dense": {"kernel": 1.0, "bias": 2.0}})]
     ['dense/bias', 'dense/kernel']
     """
-    found = [
-        Leaf("/".join(map(_part, _unboxed(path))), value)
-        for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]
-    ]
+    found = flattened(tree)
     seen: set[str] = set()
     for leaf in found:
         if leaf.path in seen:
@@ -73,9 +77,58 @@ def leaves(tree: Any) -> list[Leaf]:
     return found
 
 
-def _unboxed(path: Sequence[Any]) -> Sequence[Any]:
-    boxed = len(path) > 1 and getattr(path[-1], "name", None) == "value"
-    return path[:-1] if boxed else path
+def flattened(tree: Any) -> list[Leaf]:
+    """As `leaves`, but paths may be the same.
+
+    Args:
+        tree: any pytree.
+
+    Returns:
+        Leaves in the tree's order.
+
+    >>> [leaf.path for leaf in flattened({"a": {"b": 1}, "a/b": 2})]
+    ['a/b', 'a/b']
+    """
+    return [Leaf("/".join(map(_part, path)), value) for path, value in _unboxed(tree)]
+
+
+def _unboxed(tree: Any) -> Iterator[tuple[Sequence[Any], Any]]:
+    for path, node in jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_box)[0]:
+        if not _is_box(node):
+            yield path, node
+            continue
+        for inner, value in jax.tree_util.tree_flatten_with_path(node)[0]:
+            yield (*path, *inner[1:]) or inner, value
+
+
+def _is_box(node: Any) -> bool:
+    # Where there is a box, flax is loaded; where there is none, it need not be.
+    nnx, meta = (sys.modules.get(name) for name in ("flax.nnx", "flax.core.meta"))
+    return bool(
+        (nnx and isinstance(node, nnx.Variable)) or (meta and isinstance(node, meta.AxisMetadata))
+    )
+
+
+def shared_once(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """A tree in which no variable of nnx occurs twice, and the way back from it.
+
+    Args:
+        tree: any pytree; modules of nnx may share variables, such as tied embeddings.
+
+    Returns:
+        The tree itself, or its `nnx.State` where variables are shared, each at its first path; and
+        a function from a tree like that to one like the argument, which shares the same.
+
+    >>> tree, back = shared_once({"kernel": 1.0})
+    >>> back(tree)
+    {'kernel': 1.0}
+    """
+    nnx: Any = sys.modules.get("flax.nnx")
+    boxes = [box for box in jax.tree.leaves(tree, is_leaf=_is_box) if _is_box(box)]
+    if len({id(box) for box in boxes}) == len(boxes) or nnx is None:
+        return tree, lambda like: like
+    graph, state = nnx.split(tree)
+    return state, lambda like: nnx.merge(graph, like)
 
 
 def _part(key: Any) -> str:
@@ -185,4 +238,10 @@ def _fold(key: Any, words: Any) -> Array:
         folded = jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1])
         return jax.random.key_data(folded)
 
-    return jax.vmap(one)(words)
+    # What other generators draw under vmap may depend on the rest of the batch.
+    each = jax.vmap if jax.random.key_impl(key) == "threefry2x32" else _mapped
+    return each(one)(words)
+
+
+def _mapped(f: Callable[[Any], Array]) -> Callable[[Any], Array]:
+    return functools.partial(jax.lax.map, f)

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 
 from jaxinit._checks import natural
 from jaxinit.measure import Measures, measure
-from jaxinit.paths import Leaf, at, leaves
+from jaxinit.paths import Leaf, at, leaves, shared_once
 from jaxinit.table import Table, cell
 
 _MOMENTS = ("mean", "std", "min", "max", "zeros")
@@ -125,7 +125,8 @@ def describe(tree: Any, *, largest: int = 2**27) -> Report:
     'the leaf is abstract: it has a shape and no values'
     """
     limit = natural("largest", largest)
-    return Report(tuple(_description(leaf, limit) for leaf in leaves(tree) if leaf.is_array))
+    found = leaves(shared_once(tree)[0])
+    return Report(tuple(_description(leaf, limit) for leaf in found if leaf.is_array))
 
 
 def _description(leaf: Leaf, largest: int) -> Description:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 
+from jaxinit._checks import integer
 from jaxinit._initializer import Initializer, initializer_argument
 from jaxinit.compose.layered import layered
-from jaxinit.paths import Leaf, Pattern, at, leaves, match, nearest
+from jaxinit.paths import Leaf, Pattern, at, leaves, match, nearest, shared_once
 
 if TYPE_CHECKING:
     from jaxinit.explain import Explanation
@@ -40,14 +41,18 @@ class ByDepth:
             shape = leaf.value.shape
             if not -len(shape) <= self.axis < len(shape):
                 raise ValueError(f"axis={self.axis} of by_depth is out of range for shape {shape}")
-            return layered(*map(self.make, range(shape[self.axis])), axis=self.axis)
+            return layered(*map(self._made, range(shape[self.axis])), axis=self.axis)
         found = [int(m[1]) for m in map(_INDEX.search, leaf.path.split("/")) if m]
         if not found:
             raise ValueError(
                 "the path has no layer index, a part that ends in a number: pass axis= to by_depth "
                 "if the layers are stacked along an axis"
             )
-        return self.make(found[0])
+        return self._made(found[0])
+
+    def _made(self, index: int) -> Initializer:
+        made: Initializer = initializer_argument(f"make({index})", self.make(index))
+        return made
 
 
 def by_depth(make: Callable[[int], Initializer], axis: int | None = None) -> ByDepth:
@@ -61,12 +66,19 @@ def by_depth(make: Callable[[int], Initializer], axis: int | None = None) -> ByD
     Returns:
         What a rule takes in place of an initializer.
 
+    Raises:
+        TypeError: if make is no function, or axis no whole number.
+
     >>> import jax, jaxinit
     >>> rule = by_depth(lambda i: jaxinit.layer_scaled(jaxinit.normal(0.02), i))
     >>> rule.at(Leaf("h_3/mlp/kernel", jax.ShapeDtypeStruct((4, 4), "float32")))
     layer_scaled(init=normal(stddev=0.02), index=3)
     """
-    return ByDepth(make, axis)
+    if not callable(make):
+        raise TypeError(
+            f"make={make!r} is no function: pass one from the index of a layer to its initializer"
+        )
+    return ByDepth(make, None if axis is None else integer("axis", axis))
 
 
 @dataclass(frozen=True)
@@ -91,14 +103,20 @@ def joint(roles: Mapping[str, Pattern], law: Initializer) -> Joint:
         A rule.
 
     Raises:
-        TypeError: if law is no initializer.
+        TypeError: if law is no initializer, roles no mapping, or a pattern of it none.
+        ValueError: if there are no roles.
 
     >>> import jax, jaxinit
     >>> pair = joint({"query": "**/query/kernel", "key": "**/key/kernel"}, jaxinit.orthogonal())
     >>> [name for name, _ in pair.roles]
     ['query', 'key']
     """
-    return Joint(tuple(roles.items()), initializer_argument("law", law))
+    if not isinstance(roles, Mapping):
+        raise TypeError(f"roles={roles!r} is no mapping: pass a dictionary from names to patterns")
+    if not roles:
+        raise ValueError("roles={} names no role: pass a pattern for each part of the law's array")
+    checked = tuple((role, _pattern(pattern)) for role, pattern in roles.items())
+    return Joint(checked, initializer_argument("law", law))
 
 
 Rule: TypeAlias = tuple[Pattern, Initializer | ByDepth] | Joint
@@ -131,6 +149,11 @@ class Rules:
 
     def __init__(self, rules: Mapping[Any, Initializer | ByDepth] | Iterable[Rule]) -> None:
         items = rules.items() if isinstance(rules, Mapping) else rules
+        if not isinstance(items, Iterable):
+            raise TypeError(
+                f"rules={rules!r} is no collection of rules: pass a mapping from patterns to "
+                "initializers, or pairs of them"
+            )
         self.rules: tuple[Rule, ...] = tuple(map(_checked, items))
 
     def __add__(self, other: "Rules") -> "Rules":
@@ -160,14 +183,14 @@ class Rules:
             An assignment for each draw.
 
         Raises:
-            ValueError: if a leaf is covered by no rule, a rule covers no leaf, or a joint rule
-                lacks a role in a block.
+            ValueError: if an inexact leaf is covered by no rule, a rule covers no leaf, or a joint
+                rule lacks a role in a block, or has two leaves for it.
         """
         found: list[Assignment] = []
         blocks: dict[tuple[int, tuple[str | None, ...]], dict[str, int]] = {}
         uncovered, used = [], set()
         for position, leaf in enumerate(tree):
-            if not leaf.is_array:
+            if not leaf.is_array or leaf.is_key:
                 continue
             for i, role, pattern in self._patterns():
                 captured = match(pattern, leaf)
@@ -177,6 +200,13 @@ class Rules:
                 rule = self.rules[i]
                 if isinstance(rule, Joint):
                     block = blocks.setdefault((i, captured), {})
+                    if role in block:
+                        raise ValueError(
+                            f"a joint rule finds two of the role {role!r} in one block, "
+                            f"{tree[block[role]].path} and {leaf.path}: blocks are told apart by "
+                            "what wildcards and groups stand for; put one, such as **/ or (.*), "
+                            "where their paths differ"
+                        )
                     block[role] = position
                     if len(block) == 1:
                         found.append(Assignment((position,), rule, rule.law))
@@ -187,9 +217,9 @@ class Rules:
                     found.append(Assignment((position,), rule, init))
                 break
             else:
-                if leaf.is_abstract or jnp.issubdtype(leaf.value.dtype, jnp.inexact):
+                if jnp.issubdtype(leaf.value.dtype, jnp.inexact):
                     uncovered.append(leaf.path)
-        paths = [leaf.path for leaf in tree if leaf.is_array]
+        paths = [leaf.path for leaf in tree if leaf.is_array and not leaf.is_key]
         if uncovered and not partial:
             raise ValueError(self._uncovered(uncovered))
         unused = [rule for i, rule in enumerate(self.rules) if i not in used]
@@ -214,7 +244,7 @@ class Rules:
         """
         from jaxinit.explain import explain
 
-        found = leaves(tree)
+        found = leaves(shared_once(tree)[0])
         return explain(found, self.assign(found, partial=True, allow_unused=True))
 
     def _patterns(self) -> Iterable[tuple[int, str, Pattern]]:
@@ -263,11 +293,16 @@ def _checked(rule: Any) -> Rule:
         raise TypeError(
             f"{rule!r} is no rule: pass pairs of a pattern and an initializer, or joint(...)"
         ) from None
+    _pattern(pattern)
+    return pattern, init if isinstance(init, ByDepth) else initializer_argument(str(pattern), init)
+
+
+def _pattern(pattern: Any) -> Pattern:
     if not (isinstance(pattern, str | re.Pattern) or callable(pattern)):
         raise TypeError(
             f"{pattern!r} is no pattern: pass a glob, a compiled expression or a function"
         )
-    return pattern, init if isinstance(init, ByDepth) else initializer_argument(str(pattern), init)
+    return pattern
 
 
 def _shown(rule: Rule) -> str:

@@ -5,15 +5,15 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import Array
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from jaxinit._ahead import call_each
 from jaxinit._draw import run
 from jaxinit._initializer import Bound
 from jaxinit.algebra import scaled
-from jaxinit.paths import Leaf, at, fold, leaves
+from jaxinit.paths import Leaf, at, fold, leaves, shared_once
 from jaxinit.rules import Assignment, Joint, Rules
-from jaxinit.sharding import label, resolve
+from jaxinit.sharding import label, place, resolve
 
 
 def initialize(
@@ -32,16 +32,18 @@ def initialize(
 
     Args:
         tree: of `jax.ShapeDtypeStruct` or arrays: dicts, lists, dataclasses, `nnx.State`, modules.
-        rules: that cover every leaf with an inexact dtype.
+        rules: that cover every leaf with an inexact dtype; others that they do not cover, and keys,
+            stay as they are, abstract ones too.
         key: a JAX key.
         shardings: a tree of `NamedSharding` or None; None takes the sharding of each leaf's
             `ShapeDtypeStruct`, if it has one.
         allow_unused: whether a rule may cover nothing.
 
     Returns:
-        The tree with its leaves replaced.
+        The tree with its leaves replaced; variables of nnx that are shared stay so.
 
     Raises:
+        TypeError: if rules is no `Rules`.
         ValueError: before anything is drawn, if a leaf is covered by no rule, a rule covers no
             leaf, paths collide, a sharding does not fit, or an initializer does not accept the
             shape or returns another: naming the path.
@@ -80,20 +82,24 @@ def reinitialize(tree: Any, rules: Rules, key: Any, *, allow_unused: bool = Fals
 def _fill(
     tree: Any, rules: Rules, key: Any, shardings: Any, *, partial: bool, allow_unused: bool
 ) -> Any:
+    if not isinstance(rules, Rules):
+        raise TypeError(f"rules={rules!r} is a {type(rules).__name__}: pass jaxinit.Rules(...)")
+    tree, restored = shared_once(tree)
     found = leaves(tree)
     structure = jax.tree.structure(tree)
     assignments = rules.assign(found, partial=partial, allow_unused=allow_unused)
-    where = _shardings(found, structure, shardings)
+    where = _own(found) if shardings is None else placed(found, structure, shardings)
+    _fitting(found, assignments, where)
     calls = [_call(found, assignment, where) for assignment in assignments]
     _check(calls, key)
     values = [leaf.value for leaf in found]
     for assignment, weights in zip(assignments, _drawn(calls, key), strict=True):
         if isinstance(assignment.rule, Joint):
             for i, position in enumerate(assignment.positions):
-                values[position] = weights[i]
+                values[position] = _member(weights, i, where[position])
         else:
-            values[assignment.positions[0]] = weights
-    return jax.tree.unflatten(structure, values)
+            values[assignment.positions[0]] = label(weights, where[assignment.positions[0]])
+    return restored(jax.tree.unflatten(structure, values))
 
 
 class _Call(NamedTuple):
@@ -104,11 +110,10 @@ class _Call(NamedTuple):
     out_sharding: NamedSharding | None
 
 
-def _call(
-    tree: Sequence[Leaf], assignment: Assignment, shardings: Sequence[NamedSharding | None]
-) -> _Call:
+def _call(tree: Sequence[Leaf], assignment: Assignment, shardings: Sequence[Any]) -> _Call:
     first = tree[assignment.positions[0]]
-    sharding = shardings[assignment.positions[0]]
+    several = (shardings[position] for position in assignment.positions)
+    sharding = next((s for s in several if isinstance(s, NamedSharding)), None)
     shape = tuple(first.value.shape)
     if isinstance(assignment.rule, Joint):
         shape = (len(assignment.positions), *shape)
@@ -135,9 +140,8 @@ def _drawn(calls: Sequence[_Call], key: Any) -> Iterator[Array]:
 def _check(calls: Sequence[_Call], key: Any) -> None:
     """Refuse, by path, what cannot be drawn, before anything is."""
     seen = set()
-    for path, init, shape, dtype, sharding in calls:
+    for path, init, shape, dtype, _ in calls:
         with at(path):
-            resolve(sharding, shape)
             if (init, shape, dtype) in seen:
                 continue
             seen.add((init, shape, dtype))
@@ -146,13 +150,55 @@ def _check(calls: Sequence[_Call], key: Any) -> None:
                 raise ValueError(f"{init!r} returns {made.dtype}, and the leaf is of {dtype}")
 
 
-def _shardings(tree: Sequence[Leaf], structure: Any, given: Any) -> list[NamedSharding | None]:
-    if given is None:
-        own = (getattr(leaf.value, "sharding", None) for leaf in tree)
-        return [s if isinstance(s, NamedSharding) else None for s in own]
+def _member(weights: Array, index: int, sharding: Any) -> Array:
+    """A part of a joint draw, where it belongs."""
+    if isinstance(weights, jax.core.Tracer):
+        return place(lambda whole: whole[index], sharding, weights)
+    return label(weights[index], sharding)
+
+
+def _own(tree: Sequence[Leaf]) -> list[Any]:
+    """Where leaves are, if they were put there: on a mesh, or on a device of their own."""
+    own = [(leaf.value, getattr(leaf.value, "sharding", None)) for leaf in tree]
+    return [
+        sharding
+        if isinstance(sharding, NamedSharding)
+        or (isinstance(sharding, Sharding) and getattr(value, "committed", False))
+        else None
+        for value, sharding in own
+    ]
+
+
+def _fitting(
+    tree: Sequence[Leaf], assignments: Sequence[Assignment], shardings: Sequence[Any]
+) -> None:
+    for position in (p for assignment in assignments for p in assignment.positions):
+        leaf, sharding = tree[position], shardings[position]
+        with at(leaf.path):
+            resolve(sharding if isinstance(sharding, NamedSharding) else None, leaf.value.shape)
+
+
+def placed(tree: Sequence[Leaf], structure: Any, shardings: Any) -> list[NamedSharding | None]:
+    """The shardings of leaves, from a tree of them.
+
+    Args:
+        tree: the leaves.
+        structure: of their tree.
+        shardings: a tree like it, of `NamedSharding` or None.
+
+    Returns:
+        One, or None, for each leaf.
+
+    Raises:
+        TypeError: if there is something else in the tree, naming the path.
+        ValueError: if it is no tree like the leaves'.
+
+    >>> placed([Leaf("a", 1.0)], jax.tree.structure({"a": 1.0}), {"a": None})
+    [None]
+    """
     try:
-        flat = structure.flatten_up_to(given)
-    except ValueError as error:
+        flat = structure.flatten_up_to(shardings)
+    except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"shardings is not a tree like the parameters: {error}") from error
     for leaf, sharding in zip(tree, flat, strict=True):
         if sharding is not None and not isinstance(sharding, NamedSharding):

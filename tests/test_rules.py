@@ -405,3 +405,125 @@ def test_rules_are_values() -> None:
     assert hash(rules) == hash(Rules([("a", jaxinit.ones)]))
     assert repr(rules) == "Rules([('a', ones_init())])"
     assert (rules + RULES).rules == (*rules.rules, *RULES.rules)
+
+
+def test_two_leaves_of_a_role_in_one_block_are_refused() -> None:
+    tree = {f"h_{i}": {"query": abstract(4, 4), "key": abstract(4, 4)} for i in range(2)}
+    roles = {"q": re.compile("query$"), "k": re.compile("key$")}
+    with pytest.raises(ValueError, match=r"two of the role 'k' .* h_0/key and h_1/key: .*groups"):
+        initialize(tree, Rules([joint(roles, jaxinit.orthogonal())]), KEY)
+
+
+def test_each_member_of_a_joint_rule_is_put_on_its_own_sharding() -> None:
+    mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
+    places = {"q": NamedSharding(mesh, P("a", "b")), "k": NamedSharding(mesh, P(None, "a"))}
+    tree = {name: abstract(16, 8) for name in "qk"}
+    rules = Rules([joint({"q": "q", "k": "k"}, jaxinit.normal())])
+    plain = initialize(tree, rules, KEY)
+    for found in (
+        initialize(tree, rules, KEY, places),
+        jax.jit(lambda key: initialize(tree, rules, key, places))(KEY),
+    ):
+        for name, sharding in places.items():
+            assert found[name].sharding.is_equivalent_to(sharding, 2)
+            np.testing.assert_array_equal(found[name], plain[name])
+    with pytest.raises(ValueError, match=r"^k: .* has 3 entries for shape"):
+        initialize(tree, rules, KEY, places | {"k": NamedSharding(mesh, P(None, None, "a"))})
+
+
+@jax.tree_util.register_dataclass
+@dataclass
+class Attention:
+    """Fields of which one is called as the content of a box is."""
+
+    query: Any
+    value: Any
+
+
+def test_a_field_called_value_is_part_of_the_path() -> None:
+    found = leaves({"attn": Attention(1.0, nnx.Param(jnp.ones(2)))})
+    assert [leaf.path for leaf in found] == ["attn/query", "attn/value"]
+    assert [leaf.path for leaf in leaves({"a": Attention(1.0, 2.0)})] == ["a/query", "a/value"]
+
+
+class Tied(nnx.Module):
+    """An embedding that is the head too."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.embed = nnx.Embed(5, 4, rngs=rngs)
+        self.head = self.embed
+
+
+def test_shared_variables_of_nnx_stay_shared() -> None:
+    rules = Rules({"**/embedding": jaxinit.normal()})
+    model = Tied(nnx.Rngs(0))
+    for found in (
+        reinitialize(model, rules, KEY),
+        initialize(nnx.eval_shape(lambda: Tied(nnx.Rngs(0))), rules, KEY),
+    ):
+        assert found.head.embedding is found.embed.embedding
+        assert isinstance(found.head.embedding[...], jax.Array)
+    paths = [row.path for row in jaxinit.describe(model).rows]
+    assert [path for path in paths if "embedding" in path] == ["embed/embedding"]
+
+
+@pytest.mark.parametrize("implementation", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_other_leaves_change_no_leaf(implementation: str) -> None:
+    key = jax.random.key(0, impl=implementation)
+    rules = Rules({"*": jaxinit.normal()})
+    both = initialize({"a": abstract(4, 4), "b": abstract(4, 4)}, rules, key)
+    alone = initialize({"b": abstract(4, 4)}, rules, key)
+    np.testing.assert_array_equal(both["b"], alone["b"])
+
+
+def test_keys_and_whole_numbers_may_stay_abstract() -> None:
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    tree = {"w": abstract(2), "key": key, "count": abstract(dtype=jnp.int32)}
+    found = initialize(tree, Rules({"w": jaxinit.ones}), KEY)
+    assert found["key"] is key
+    assert isinstance(found["count"], jax.ShapeDtypeStruct)
+    everything = initialize(tree, Rules({"**": jaxinit.zeros}), KEY)
+    assert everything["key"] is key
+    assert everything["count"] == 0
+    drop = initialize(nnx.eval_shape(lambda: nnx.Dropout(0.1, rngs=nnx.Rngs(0))), Rules({}), KEY)
+    assert isinstance(drop, nnx.Dropout)
+
+
+def test_reinitialized_arrays_stay_on_their_device() -> None:
+    device = jax.devices()[3]
+    tree = {"w": jax.device_put(jnp.ones(3), device)}
+    assert reinitialize(tree, Rules({"w": jaxinit.normal()}), KEY)["w"].devices() == {device}
+
+
+REFUSED: list[tuple[Any, type[Exception], str]] = [
+    (
+        lambda: bad(rules={"**": jaxinit.zeros}),
+        TypeError,
+        r"^rules=.* is a dict: pass jaxinit.Rule",
+    ),
+    (lambda: untyped(None), TypeError, "^rules=None is no collection of rules"),
+    (lambda: joint("ab", jaxinit.zeros), TypeError, "^roles='ab' is no mapping"),  # type: ignore[arg-type]
+    (lambda: joint({"a": 3}, jaxinit.zeros), TypeError, "3 is no pattern"),  # type: ignore[dict-item]
+    (lambda: joint({}, jaxinit.zeros), ValueError, "^roles={} names no role"),
+    (lambda: by_depth(3), TypeError, "^make=3 is no function"),  # type: ignore[arg-type]
+    (lambda: by_depth(jaxinit.normal, axis="x"), TypeError, "axis='x'"),  # type: ignore[arg-type]
+    (
+        lambda: bad({"h_1": abstract(2)}, Rules({"*": by_depth(lambda i: untyped_normal)})),
+        TypeError,
+        r"^h_1: make\(1\)=normal is a factory",
+    ),
+    (
+        lambda: Rules({"**": jaxinit.lecun_normal()}).explain({"bias": abstract(3)}),
+        ValueError,
+        "^bias: ",
+    ),
+]
+untyped_normal: Any = jaxinit.normal
+
+
+@pytest.mark.parametrize(("call", "error", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_refusals_name_the_argument_or_the_path(
+    call: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        call()
