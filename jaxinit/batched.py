@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
+
+from jaxinit.paths import at, flattened
+from jaxinit.sharding import resolve
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,8 +36,9 @@ def batched(init_fn: Callable[P, R], shardings: Any = None) -> Callable[P, R]:
         of normals in rows of 3 to 12, which JAX 0.12 may round in several ways with AVX-512.
 
     Raises:
-        ValueError: when called, if a leaf needs the values of a `ShapeDtypeStruct`, or shardings is
-            no tree like the result.
+        TypeError: when called, if shardings holds something else, naming the path.
+        ValueError: when called, if a leaf needs the values of a `ShapeDtypeStruct`, shardings is no
+            tree like the result, or one does not fit.
 
     >>> import flax.linen as nn
     >>> model, key = nn.Dense(4), jax.random.key(0)
@@ -49,22 +53,16 @@ def batched(init_fn: Callable[P, R], shardings: Any = None) -> Callable[P, R]:
     def initialize(*args: P.args, **kwargs: P.kwargs) -> R:
         from jaxinit._trace import results  # loads jax.extend, which is slow to import
 
-        flat, structure = jax.tree.flatten((args, kwargs))
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in flat):
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs))):
             return init_fn(*args, **kwargs)
-        arrays = [i for i, leaf in enumerate(flat) if _is_array(leaf)]
+        of, inputs = of_arrays(init_fn, args, kwargs)
         built: list[Any] = []
 
         def leaves_of(*values: Any) -> list[Any]:
-            filled = list(flat)
-            for i, value in zip(arrays, values, strict=True):
-                filled[i] = value
-            args, kwargs = jax.tree.unflatten(structure, filled)
-            leaves, tree = jax.tree.flatten(init_fn(*args, **kwargs))
+            leaves, tree = jax.tree.flatten(of(*values))
             built[:] = leaves, tree
             return [leaf for leaf in leaves if _is_array(leaf)]
 
-        inputs = [flat[i] for i in arrays]
         traced = jax.make_jaxpr(leaves_of)(*inputs)
         leaves, tree = built
 
@@ -72,15 +70,51 @@ def batched(init_fn: Callable[P, R], shardings: Any = None) -> Callable[P, R]:
             given = iter(arrays)
             return jax.tree.unflatten(tree, [next(given) if _is_array(x) else x for x in leaves])
 
-        where = shardings
-        if callable(shardings):
-            avals = traced.out_avals
-            where = shardings(result(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals))
-        places = [None] * len(leaves) if where is None else tree.flatten_up_to(where)
+        abstract = result(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in traced.out_avals)
+        where = shardings(abstract) if callable(shardings) else shardings
+        places: list[Any] = [None] * len(leaves)
+        if where is not None:
+            from jaxinit.trees import placed  # loads rules, which other functions do without
+
+            paths = flattened(abstract)
+            places = placed(paths, tree, where)
+            for leaf, place in zip(paths, places, strict=True):
+                with at(leaf.path):
+                    resolve(place, getattr(leaf.value, "shape", ()))
         places = [place for place, leaf in zip(places, leaves, strict=True) if _is_array(leaf)]
         return result(results(traced, inputs, places))
 
     return initialize
+
+
+def of_arrays(
+    function: Callable[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Callable[..., R], list[Any]]:
+    """A function of the arrays among arguments alone, the others as they are; and the arrays.
+
+    Args:
+        function: of the arguments.
+        args: any trees.
+        kwargs: likewise.
+
+    Returns:
+        The function, and its arguments, abstract ones too.
+
+    >>> double, arrays = of_arrays(lambda x, n: x * n, (np.ones(2), 2), {})
+    >>> double(*arrays).tolist()
+    [2.0, 2.0]
+    """
+    flat, structure = jax.tree.flatten((tuple(args), dict(kwargs)))
+    places = [i for i, leaf in enumerate(flat) if _is_array(leaf)]
+
+    def of(*arrays: Any) -> R:
+        filled = list(flat)
+        for i, array in zip(places, arrays, strict=True):
+            filled[i] = array
+        args, kwargs = jax.tree.unflatten(structure, filled)
+        return function(*args, **kwargs)
+
+    return of, [flat[i] for i in places]
 
 
 def _is_array(leaf: Any) -> bool:

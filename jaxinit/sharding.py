@@ -38,7 +38,7 @@ def resolve(out_sharding: OutSharding, shape: tuple[int, ...]) -> NamedSharding 
     if out_sharding is None:
         return None
     if isinstance(out_sharding, PartitionSpec):
-        mesh = _current_mesh()
+        mesh = current_mesh()
         if mesh is None:
             raise ValueError(
                 f"out_sharding={out_sharding} is a PartitionSpec, which names axes of the mesh in "
@@ -135,7 +135,15 @@ def shards(sharding: NamedSharding | None, axis: int) -> int:
     return math.prod(sharding.mesh.shape[name] for name in _names(sharding.spec[axis]))
 
 
-def _current_mesh() -> Any:
+def current_mesh() -> Any:
+    """The mesh in force, or None.
+
+    Returns:
+        A mesh, abstract under `jit`.
+
+    >>> current_mesh() is None
+    True
+    """
     abstract = jax.sharding.get_abstract_mesh()
     if not abstract.empty:
         # Eager code needs the devices, which only the concrete mesh knows.

@@ -241,3 +241,130 @@ def test_initializers_are_a_drop_in() -> None:
     expected = jax.jit(lambda key: theirs(key, (50, 8)))(KEY)
     np.testing.assert_array_equal(init(KEY, (50, 8)), expected)
     assert initializers.he_normal is jaxinit.he_normal
+
+
+class Logical(nn.Module):
+    """One kernel with logical names."""
+
+    names: tuple[Any, ...] = ("embed", "mlp")
+    rules: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """A product."""
+        init = nn.with_logical_partitioning(jaxinit.normal(), self.names, rules=self.rules)
+        kernel: Any = self.param("kernel", init, (16, 8))
+        return x @ kernel
+
+
+@pytest.mark.parametrize(
+    ("names", "rules"),
+    [
+        (("embed", "mlp"), (("embed", "model"), ("embed", "data"), ("mlp", None))),
+        (("embed", "mlp"), (("embed", "model"), ("mlp", "model"))),
+        (("embed", "mlp"), (("embed", "model"), ("mlp", "model"), ("mlp", "data"))),
+        (("embed", "mlp"), (("embed", ("data", "model")), ("mlp", "model"))),
+        (("model", "mlp"), (("model", "data"), ("mlp", None))),
+        (("model", None), (("embed", "data"),)),
+    ],
+    ids=str,
+)
+def test_logical_rules_are_read_as_flax_reads_them(names: Any, rules: Any) -> None:
+    from flax.linen.spmd import logical_to_mesh_axes
+
+    spec = logical_to_mesh_axes(names, rules)
+    assert spec is not None
+    expected = NamedSharding(MESH, spec)
+    with nn.logical_axis_rules(rules):
+        found = jaxinit.flax.init(Logical(names), KEY, X, mesh=MESH)
+    assert nn.unbox(found)["params"]["kernel"].sharding.is_equivalent_to(expected, 2)
+    own = jaxinit.flax.init(Logical(names, rules), KEY, X, mesh=MESH)
+    assert nn.unbox(own)["params"]["kernel"].sharding.is_equivalent_to(expected, 2)
+
+
+def test_nnx_modules_are_those_of_the_factory() -> None:
+    found, expected = jaxinit.flax.create(Model, KEY), jax.jit(lambda k: Wider(nnx.Rngs(k)))
+    wider = jaxinit.flax.create(Wider, KEY)
+    assert nnx.graphdef(wider) == nnx.graphdef(Wider(nnx.Rngs(KEY)))
+    jax.tree.map(lambda a, b: None, nnx.state(wider), nnx.state(expected(KEY)))
+    assert found.first.kernel.get_metadata("eager_sharding")
+
+
+class Wider(nnx.Module):
+    """Nothing sharded, which Flax builds without a mesh."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.layer = nnx.Linear(3, 4, rngs=rngs)
+        self.drop = nnx.Dropout(0.1, rngs=rngs)
+
+
+class Trained(nn.Module):
+    """A static argument, and a variable that is no array."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Dropped in training."""
+        self.variable("steps", "n", lambda: 0)
+        return nn.Dropout(0.1, deterministic=not train)(nn.Dense(4)(x))
+
+
+@pytest.mark.parametrize("rules", [None, RULES], ids=["own", "rules"])
+@pytest.mark.parametrize("mesh", [None, MESH], ids=["here", "mesh"])
+def test_static_abstract_and_scalar_arguments(rules: Any, mesh: Any) -> None:
+    rules = rules and Rules({"**/kernel": jaxinit.orthogonal(), "**": jaxinit.zeros})
+    by_position = jaxinit.flax.init(Trained(), KEY, X, False, rules=rules, mesh=mesh)
+    by_name = jaxinit.flax.init(Trained(), KEY, x=X, train=False, rules=rules, mesh=mesh)
+    same(by_position["params"], by_name["params"])
+    assert by_position["steps"]["n"] == 0
+
+
+def test_nnx_numbers_that_are_no_arrays_on_a_mesh() -> None:
+    class Number(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.scale = nnx.Param(2.0)
+            self.layer = nnx.Linear(3, 4, rngs=rngs)
+
+    assert jaxinit.flax.create(Number, KEY, mesh=MESH).scale.get_value() == 2.0
+
+
+def test_rules_for_a_module_without_parameters() -> None:
+    keys = {"params": KEY, "dropout": KEY}
+    module = nn.Dropout(0.5, deterministic=True)
+    assert jaxinit.flax.init(module, keys, X, rules=Rules({})) == {}
+    with pytest.raises(ValueError, match="these rules cover no path"):
+        jaxinit.flax.init(module, keys, X, rules=RULES)
+
+
+@pytest.mark.parametrize("rules", [None, NORMAL], ids=["own", "rules"])
+def test_the_mesh_in_force_is_the_mesh(rules: Any) -> None:
+    expected = NamedSharding(MESH, P(None, "model"))
+    with jax.set_mesh(MESH):
+        linen = jaxinit.flax.init(WIDE, KEY, X, rules=rules)
+        model = jaxinit.flax.create(Wide, KEY, rules=rules)
+    assert nn.unbox(linen)["params"]["kernel"].sharding == expected
+    assert model.layer.kernel[...].sharding == expected
+
+
+def test_a_parameter_that_no_rule_covers_is_not_left_abstract() -> None:
+    class Ids(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            """Whole numbers, and a layer."""
+            self.param("ids", lambda _: jnp.arange(3))
+            return nn.Dense(2)(x)
+
+    rules = Rules({"**/kernel": jaxinit.ones, "**/bias": jaxinit.zeros})
+    with pytest.raises(ValueError, match=r"^ids: no rule covers this parameter of int32"):
+        jaxinit.flax.init(Ids(), KEY, X, rules=rules)
+
+
+def test_shardings_of_batched_are_checked_by_path() -> None:
+    def init(key: Any) -> Any:
+        return {"a": {"w": jax.random.normal(key, (6, 4))}}
+
+    with pytest.raises(TypeError, match=r"^a/w: shardings has a P.* there"):
+        jaxinit.batched(init, {"a": {"w": P("data")}})(KEY)
+    with pytest.raises(ValueError, match=r"^a/w: .* splits axis 0"):
+        jaxinit.batched(init, {"a": {"w": NamedSharding(MESH, P("data"))}})(KEY)
+    with pytest.raises(ValueError, match="shardings is not a tree like"):
+        jaxinit.batched(init, {"b": None})(KEY)

@@ -1,15 +1,15 @@
 """Variables of linen modules and nnx modules, by their own initializers or by rules."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxinit.batched import batched
-from jaxinit.paths import Leaf, at, leaves
+from jaxinit.batched import batched, of_arrays
+from jaxinit.paths import Leaf, at, flattened, leaves
 from jaxinit.rules import Rules
-from jaxinit.sharding import resolve
+from jaxinit.sharding import current_mesh, resolve
 from jaxinit.trees import initialize
 
 M = TypeVar("M")
@@ -27,7 +27,8 @@ def init(
 
     What `module.init` gives, without running the module and with one compilation a distinct law and
     shape. Boxes of `nn.with_partitioning` and `nn.with_logical_partitioning` are kept, and say how
-    a parameter is sharded; logical names go through the rules in force (`nn.logical_axis_rules`).
+    a parameter is sharded; logical names go through their own rules or those in force
+    (`nn.logical_axis_rules`), as `nn.logical_to_mesh_axes` reads them: the first that is free wins.
 
     Args:
         module: a linen module.
@@ -36,8 +37,9 @@ def init(
             matters.
         rules: for the collection "params", whose paths start below it; None takes the module's own
             initializers.
-        mesh: on which to shard; None puts all on the default device.
-        **kwargs: of `module.init`.
+        mesh: on which to shard; None takes the mesh in force (`jax.set_mesh`), and puts all on the
+            default device where there is none.
+        **kwargs: of `module.init`, likewise.
 
     Returns:
         The variables; without rules, those of `jax.jit(module.init)` bit for bit.
@@ -53,27 +55,33 @@ def init(
     """
     import flax.linen as nn
 
-    def variables(key: Any, *args: Any) -> Any:
-        return module.init(key, *args, **kwargs)
+    mesh = mesh or current_mesh()
 
     def places(abstract: Any) -> Any:
-        logical = dict(nn.get_logical_axis_rules())
-        return _named(abstract, nn.get_partition_spec(abstract), mesh, logical)
+        if mesh is None:
+            return None
+        boxes = jax.tree.leaves(abstract, is_leaf=lambda x: isinstance(x, nn.meta.AxisMetadata))
+        return _named(abstract, boxes, _linen_spec, mesh)
 
     if rules is None:
-        return batched(variables, places)(key, *args)
+        return batched(module.init, places)(key, *args, **kwargs)
 
-    def others(key: Any, *args: Any) -> Any:
-        return {name: v for name, v in variables(key, *args).items() if name != "params"}
+    def others(*args: Any, **kwargs: Any) -> Any:
+        variables = module.init(*args, **kwargs)
+        return {name: v for name, v in variables.items() if name != "params"}
 
-    abstract = jax.eval_shape(variables, key, *args)
+    call, arrays = of_arrays(module.init, (key, *args), kwargs)
+    abstract = jax.eval_shape(call, *arrays)
+    if "params" not in abstract:
+        rules.assign([])  # refuses rules, which cover nothing
+        return batched(others, places)(key, *args, **kwargs)
     params = {"params": abstract["params"]}
     drawn = key["params"] if isinstance(key, dict) else key
     where = mesh and places(params)["params"]
-    filled = {"params": initialize(params["params"], rules, drawn, where)}
+    filled = {"params": _whole(initialize(params["params"], rules, drawn, where))}
     if len(abstract) == 1:
         return filled
-    return {**batched(others, places)(key, *args), **filled}
+    return {**batched(others, places)(key, *args, **kwargs), **filled}
 
 
 def create(
@@ -88,7 +96,8 @@ def create(
         factory: from `nnx.Rngs` to a module, such as `lambda rngs: Model(config, rngs=rngs)`.
         key: a JAX key.
         rules: for the parameters, `nnx.Param`; None takes the module's own initializers.
-        mesh: on which to shard; None puts all on the default device.
+        mesh: on which to shard; None takes the mesh in force (`jax.set_mesh`), and puts all on the
+            default device where there is none.
 
     Returns:
         The module; without rules its variables are those of the factory compiled.
@@ -103,12 +112,22 @@ def create(
     """
     from flax import nnx
 
+    mesh = mesh or current_mesh()
+    eager = nnx.using_eager_sharding()
+
     def build(key: Any) -> Any:
         with nnx.use_eager_sharding(False):  # leaves are placed here, where they are drawn
-            return nnx.split(factory(nnx.Rngs(key)))
+            module = factory(nnx.Rngs(key))
+        for variable in jax.tree.leaves(module, is_leaf=lambda x: isinstance(x, nnx.Variable)):
+            if isinstance(variable, nnx.Variable) and not variable.get_metadata("eager_sharding"):
+                variable.set_metadata("eager_sharding", eager)
+        return nnx.split(module)
 
     def places(state: Any) -> Any:
-        return _named(state, nnx.get_partition_spec(state), mesh, {})
+        if mesh is None:
+            return None
+        boxes = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, nnx.Variable))
+        return _named(state, boxes, _nnx_spec, mesh)
 
     def places_of_both(module: tuple[Any, Any]) -> Any:
         return mesh and (module[0], places(module[1]))
@@ -121,46 +140,79 @@ def create(
 
     graph, abstract = jax.eval_shape(build, key)
     params, rest = nnx.split_state(abstract, nnx.Param, ...)
-    drawn = initialize(params, rules, key, places(params))
+    drawn = _whole(initialize(params, rules, key, places(params)))
     return nnx.merge(graph, drawn, batched(remaining, places)(key) if rest else rest)
 
 
-def _named(tree: Any, specs: Any, mesh: Mesh | None, logical: Mapping[str, Any]) -> Any:
-    """Shardings on a mesh for the leaves of a tree; a logical axis stands for those of its rule."""
-    if mesh is None:
-        return None
+def _named(tree: Any, boxes: Sequence[Any], spec: Callable[[Any, Mesh], Any], mesh: Mesh) -> Any:
+    """Shardings on a mesh for the leaves of a tree, by the specs of their boxes."""
 
-    def physical(name: str) -> Any:
-        if name in mesh.axis_names:
-            return name
-        if name not in logical:
-            raise ValueError(
-                f"a parameter is partitioned over {name!r}, which is neither an axis of the mesh, "
-                f"{mesh.axis_names}, nor in the logical axis rules in force, {tuple(logical)}: "
-                "pass a mesh with it, or call under nn.logical_axis_rules"
-            )
-        unknown = [axis for axis in _several(logical[name]) if axis not in mesh.axis_names]
-        if unknown:
+    def named(leaf: Leaf, box: Any) -> NamedSharding | None:
+        if not leaf.is_array:
+            return None
+        with at(leaf.path):
+            axes = spec(box, mesh) or PartitionSpec()
+            for name in (name for part in axes for name in _several(part)):
+                _known(name, mesh.axis_names, mesh, ())
+            sharding = NamedSharding(mesh, axes)
+            resolve(sharding, leaf.value.shape)
+        return sharding
+
+    each = (box for box in boxes for _ in jax.tree.leaves(box))
+    return jax.tree.unflatten(jax.tree.structure(tree), map(named, flattened(tree), each))
+
+
+def _linen_spec(box: Any, mesh: Mesh) -> Any:
+    """The axes of a mesh that a box names, through the logical rules as Flax reads them."""
+    import flax.linen as nn
+    from flax.linen.spmd import logical_to_mesh_axes
+
+    spec = nn.get_partition_spec(box)
+    logical = isinstance(box, nn.LogicallyPartitioned)
+    names = [name for part in spec or () for name in _several(part)]
+    if not logical and set(names) <= set(mesh.axis_names):
+        return spec
+    own = getattr(box, "rules", None)
+    rules = nn.get_logical_axis_rules() if own is None else own
+    for name in names:
+        _known(name, (*mesh.axis_names, *(rule for rule, _ in rules)), mesh, rules)
+    for name, axes in rules:
+        unknown = [axis for axis in _several(axes) if axis not in mesh.axis_names]
+        if name in names and unknown:
             raise ValueError(
                 f"the logical axis rules in force put {name!r} on {unknown}, which the mesh does "
                 f"not have: its axes are {mesh.axis_names}"
             )
-        return logical[name]
+    return logical_to_mesh_axes(tuple(spec), rules)
 
-    def part(names: Any) -> Any:
-        if not isinstance(names, tuple):
-            return None if names is None else physical(names)
-        return tuple(axis for name in names for axis in _several(physical(name)))
 
-    def named(leaf: Leaf, spec: PartitionSpec | None) -> NamedSharding:
-        with at(leaf.path):
-            sharding = NamedSharding(mesh, PartitionSpec(*map(part, spec or ())))
-            resolve(sharding, leaf.value.shape)
-        return sharding
+def _nnx_spec(variable: Any, mesh: Mesh) -> Any:
+    from flax import nnx
 
-    flat = jax.tree.leaves(specs, is_leaf=lambda x: x is None or isinstance(x, PartitionSpec))
-    return jax.tree.unflatten(jax.tree.structure(tree), map(named, leaves(tree), flat))
+    return nnx.spmd.get_var_pspec(variable) if isinstance(variable, nnx.Variable) else None
+
+
+def _known(name: str, allowed: Sequence[str], mesh: Mesh, rules: Sequence[Any]) -> None:
+    if name not in allowed:
+        raise ValueError(
+            f"a parameter is partitioned over {name!r}, which is neither an axis of the mesh, "
+            f"{mesh.axis_names}, nor in the logical axis rules in force, "
+            f"{tuple(rule for rule, _ in rules)}: pass a mesh with it, or call under "
+            "nn.logical_axis_rules"
+        )
+
+
+def _whole(tree: Any) -> Any:
+    """The tree, in which no parameter was left abstract."""
+    for leaf in leaves(tree):
+        if leaf.is_abstract:
+            raise ValueError(
+                f"{leaf.path}: no rule covers this parameter of {leaf.value.dtype}; add a rule"
+            )
+    return tree
 
 
 def _several(axes: Any) -> tuple[str, ...]:
-    return (axes,) if isinstance(axes, str) else () if axes is None else tuple(axes)
+    if axes is None or axes is PartitionSpec.UNCONSTRAINED:
+        return ()
+    return (axes,) if isinstance(axes, str) else tuple(axes)
