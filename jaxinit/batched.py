@@ -9,7 +9,6 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import numpy as np
 
-from jaxinit.paths import at, flattened
 from jaxinit.sharding import resolve
 
 P = ParamSpec("P")
@@ -74,7 +73,9 @@ def batched(init_fn: Callable[P, R], shardings: Any = None) -> Callable[P, R]:
         where = shardings(abstract) if callable(shardings) else shardings
         places: list[Any] = [None] * len(leaves)
         if where is not None:
-            from jaxinit.trees import placed  # loads rules, which other functions do without
+            # Rules and paths, which other calls do without.
+            from jaxinit.paths import at, flattened
+            from jaxinit.trees import placed
 
             paths = flattened(abstract)
             places = placed(paths, tree, where)
