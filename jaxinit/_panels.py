@@ -217,5 +217,4 @@ def _last_terms() -> Numbers:
     _, nodes, _ = _density()
     degrees = np.arange(nodes.size)
     series = np.polynomial.legendre.legvander(2 * nodes - 1, degrees[-1])
-    last: Numbers = (series * np.sqrt(2 * degrees + 1))[:, -3:]
-    return last
+    return np.asarray((series * np.sqrt(2 * degrees + 1))[:, -3:], np.float64)

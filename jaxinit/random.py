@@ -252,8 +252,8 @@ def truncated_normal(
     # Rounding may have made ±1 of a bound's erf.
     inside = abs(u) < 1
     z = np.asarray(np.sqrt(2), dtype) * erf_inv(jnp.where(inside, u, 0))
-    z = jnp.where(inside, z, jnp.sign(u) * np.asarray(np.inf, dtype))
-    return jnp.clip(z, lowest, highest) * scalar(stddev, dtype)
+    beyond = jnp.sign(u) * np.asarray(np.inf, dtype)
+    return jnp.clip(jnp.where(inside, z, beyond), lowest, highest) * scalar(stddev, dtype)
 
 
 def truncation(lower: ArrayLike, upper: ArrayLike, dtype: DTypeLike) -> tuple[Any, Any, Any, Any]:
