@@ -70,7 +70,8 @@ def finite(name: str, value: ArrayLike) -> ArrayLike:
     if isinstance(value, int | float) and math.isfinite(value):
         return value
     array = np.asarray(value)
-    if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
+    number = jnp.issubdtype(array.dtype, np.number)  # bfloat16 too, unlike numpy's
+    if not number or array.dtype.kind == "c":
         raise TypeError(f"{name}={value!r} is not a real number")
     if not np.isfinite(array).all():
         raise ValueError(f"{name}={value!r} is not finite")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding
@@ -14,6 +15,7 @@ from jax.typing import ArrayLike
 
 from jaxinit._checks import broadcasts, wide
 from jaxinit._rounding import cast
+from jaxinit.random import scalar
 from jaxinit.sharding import place
 
 Law = Callable[..., Array]
@@ -145,15 +147,15 @@ class Draw(NamedTuple):
 
 def _in_dtype(number: ArrayLike, dtype: np.dtype[Any]) -> Any:
     """A number or an array of them; one that is held by JAX stays there."""
-    if isinstance(number, jax.core.Tracer):
-        return number.astype(dtype)
-    array = np.asarray(number)
-    if dtype.kind in "biu" and array.dtype.kind in "fc" and (array % 1 != 0).any():
-        raise TypeError(
-            f"dtype={dtype} would cut off the fraction of {number!r} among the numbers of the law: "
-            "pass a floating dtype, and cast the weights"
-        )
-    return number.astype(dtype) if isinstance(number, Array) else array.astype(dtype)
+    if not jnp.issubdtype(dtype, np.inexact) and not isinstance(number, jax.core.Tracer):
+        given = np.asarray(number)
+        whole = np.isfinite(given) & (np.trunc(given.real) == given)
+        if not whole.all():
+            raise TypeError(
+                f"dtype={dtype} would cut off the fraction of {number!r} among the numbers of the "
+                "law: pass a floating dtype, and cast the weights"
+            )
+    return scalar(number, dtype)
 
 
 def sample(law: Law, *operands: ArrayLike | Part, **settings: Hashable) -> Draw:

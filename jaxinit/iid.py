@@ -150,7 +150,7 @@ def truncated_normal(
         bounds: "relative" to the standard deviation, or "absolute".
 
     Returns:
-        An initializer, the same numbers as `jax.nn.initializers.truncated_normal`.
+        An initializer, the same numbers as `jax.nn.initializers.truncated_normal`, compiled.
 
     Raises:
         TypeError: when called, if the dtype is complex.

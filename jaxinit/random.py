@@ -235,7 +235,7 @@ def truncated_normal(
         *bounds: the four numbers of `truncation`; those of (-2, 2) unless given.
 
     Returns:
-        An array, equal to that of `jax.random.truncated_normal` times stddev.
+        An array, equal to that of `jax.random.truncated_normal`, compiled, times stddev.
 
     >>> import jax
     >>> import jaxinit

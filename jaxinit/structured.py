@@ -13,7 +13,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
-from jaxinit._checks import finite, non_negative, whole
+from jaxinit._checks import as_array, finite, non_negative, whole
 from jaxinit._draw import Draw, Spec, sample
 from jaxinit._initializer import initializer
 from jaxinit.axes import Axes, KernelAxes, as_axes
@@ -167,8 +167,7 @@ def spectrum(
             f"singular_values of shape {np.shape(singular_values)}: matrices of {n} inputs (taps "
             f"included) by {m} outputs have {min(n, m)}; pass so many, or one number for all"
         )
-    s = singular_values if isinstance(singular_values, Array) else np.asarray(singular_values)
-    return sample(_spectrum, s, unfolding=unfolding)
+    return sample(_spectrum, as_array(singular_values), unfolding=unfolding)
 
 
 def _spectrum(

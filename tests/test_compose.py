@@ -596,6 +596,7 @@ def test_whole_numbers_keep_what_is_whole() -> None:
         jaxinit.depth_scaled(jaxinit.constant(8), 8),
         jaxinit.identity(jnp.float32(0.5)),
         jaxinit.clipped(four, 0.5, 0.9),
+        jaxinit.masked(four, 0, jnp.bfloat16(0.5)),
     ):
         with pytest.raises(TypeError, match="dtype=int32 would cut off the fraction of"):
             init(None, (2, 2), jnp.int32)

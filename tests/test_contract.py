@@ -257,6 +257,12 @@ def test_a_sequence_of_numbers_is_a_value_and_stands_for_their_array(make: Any) 
     chex.assert_trees_all_equal(make([0.25, 0.5])(KEY, (3, 2)), make(TWO)(KEY, (3, 2)))
 
 
+def test_a_number_may_be_of_a_narrow_dtype() -> None:
+    for quarter in (jnp.bfloat16(0.25), np.asarray(0.25, jnp.float8_e4m3fn)):
+        for make in (jaxinit.normal, lambda x: jaxinit.clipped(jaxinit.normal(1.0), -x, x)):
+            chex.assert_trees_all_equal(make(quarter)(KEY, (3, 2)), make(0.25)(KEY, (3, 2)))
+
+
 def test_an_array_is_read_at_every_call() -> None:
     array = np.zeros(3)
     init = jaxinit.constant(array)

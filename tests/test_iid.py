@@ -176,9 +176,6 @@ def test_truncation_far_out_is_that_of_jax(bounds: tuple[float, float]) -> None:
     init = jax.nn.initializers.truncated_normal(1.0, jnp.float32, *bounds)
     expected = jax.jit(lambda key: init(key, (1 << 21,)))(KEY)
     np.testing.assert_array_equal(found, expected)
-    law = stats.truncnorm(*bounds)
-    if bounds[1] - bounds[0] == 1:  # erf rounds there, and so does the law: to 1 % of its mean
-        assert abs(float(found.mean()) / law.mean() - 1) < 0.01
 
 
 def test_gradients_through_a_truncation() -> None:

@@ -8,6 +8,9 @@ def updates(flow: Flow) -> set[int]:
 
     Args:
         flow: of a function's values.
+
+    Returns:
+        Slots.
     """
     found = set()
     for step in flow.steps:

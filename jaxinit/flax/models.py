@@ -151,10 +151,7 @@ def _named(tree: Any, boxes: Sequence[Any], spec: Callable[[Any, Mesh], Any], me
         if not leaf.is_array:
             return None
         with at(leaf.path):
-            axes = spec(box, mesh) or PartitionSpec()
-            for name in (name for part in axes for name in _several(part)):
-                _known(name, mesh.axis_names, mesh, ())
-            sharding = NamedSharding(mesh, axes)
+            sharding = NamedSharding(mesh, spec(box, mesh) or PartitionSpec())
             resolve(sharding, leaf.value.shape)
         return sharding
 
@@ -168,14 +165,12 @@ def _linen_spec(box: Any, mesh: Mesh) -> Any:
     from flax.linen.spmd import logical_to_mesh_axes
 
     spec = nn.get_partition_spec(box)
-    logical = isinstance(box, nn.LogicallyPartitioned)
-    names = [name for part in spec or () for name in _several(part)]
-    if not logical and set(names) <= set(mesh.axis_names):
+    names = _names(spec)
+    if not isinstance(box, nn.LogicallyPartitioned) and set(names) <= set(mesh.axis_names):
         return spec
     own = getattr(box, "rules", None)
     rules = nn.get_logical_axis_rules() if own is None else own
-    for name in names:
-        _known(name, (*mesh.axis_names, *(rule for rule, _ in rules)), mesh, rules)
+    _require_known(names, mesh, rules)
     for name, axes in rules:
         unknown = [axis for axis in _several(axes) if axis not in mesh.axis_names]
         if name in names and unknown:
@@ -189,17 +184,24 @@ def _linen_spec(box: Any, mesh: Mesh) -> Any:
 def _nnx_spec(variable: Any, mesh: Mesh) -> Any:
     from flax import nnx
 
-    return nnx.spmd.get_var_pspec(variable) if isinstance(variable, nnx.Variable) else None
+    spec = nnx.spmd.get_var_pspec(variable) if isinstance(variable, nnx.Variable) else None
+    _require_known(_names(spec), mesh, ())
+    return spec
 
 
-def _known(name: str, allowed: Sequence[str], mesh: Mesh, rules: Sequence[Any]) -> None:
-    if name not in allowed:
-        raise ValueError(
-            f"a parameter is partitioned over {name!r}, which is neither an axis of the mesh, "
-            f"{mesh.axis_names}, nor in the logical axis rules in force, "
-            f"{tuple(rule for rule, _ in rules)}: pass a mesh with it, or call under "
-            "nn.logical_axis_rules"
-        )
+def _require_known(names: Sequence[str], mesh: Mesh, rules: Sequence[Any]) -> None:
+    known = tuple(rule for rule, _ in rules)
+    for name in names:
+        if name not in (*mesh.axis_names, *known):
+            raise ValueError(
+                f"a parameter is partitioned over {name!r}, which is neither an axis of the mesh, "
+                f"{mesh.axis_names}, nor in the logical axis rules in force, {known}: pass a mesh "
+                "with it, or call under nn.logical_axis_rules"
+            )
+
+
+def _names(spec: Any) -> list[str]:
+    return [name for part in spec or () for name in _several(part)]
 
 
 def _whole(tree: Any) -> Any:
