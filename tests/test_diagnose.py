@@ -186,6 +186,15 @@ def test_dead_units_have_no_gradient_and_a_remedy_for_their_bias(relu: Examinati
     assert relu(few, X, labels=Y).healthy
 
 
+def test_units_that_are_dead_before_a_normalization_are_told() -> None:
+    params = changed(weights(), "l3", lambda b: b.at[:31].set(-30), "b")
+    apply = network(lambda z: jax.nn.standardize(jax.nn.relu(z)))
+    assert diagnose(apply, weights(), X, labels=Y).healthy
+    found = by_symptom(diagnose(apply, params, X, labels=Y))["dead-units"]
+    assert found.where[0] == "relu#4"
+    assert found.evidence["share of units"] == 31 / 32
+
+
 def test_loss_steps_and_nan(relu: Examination) -> None:
     loud = relu(changed(weights(), "l6", lambda w: 20 * w), X, labels=Y)
     found = by_symptom(loud)["loss-at-chance"]

@@ -59,6 +59,16 @@ def test_each_activation_gets_its_law() -> None:
     }
 
 
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
+def test_an_activation_may_be_normalized_at_once(norm: Any) -> None:
+    net = nn.Sequential(
+        [nn.Dense(16), nn.relu, norm(), nn.Dense(16), jnp.tanh, norm(), nn.Dense(3)]
+    )
+    laws = rules(of_linen(net, jax.ShapeDtypeStruct((2, 4), "float32")))
+    kernels = [laws[f"params/layers_{i}/kernel"] for i in (0, 3, 6)]
+    assert kernels == ["he_normal()", "for_activation(fn='tanh')", "lecun_normal()"]
+
+
 class Prelu(nn.Module):
     @nn.compact
     def __call__(self, x: Any) -> Any:

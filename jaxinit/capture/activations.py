@@ -13,6 +13,8 @@ from jaxinit._entrywise import ENTRYWISE
 from jaxinit.capture.program import Slot, Step
 from jaxinit.capture.sites import Activation
 
+# In a normalization, of the sums that it divides by.
+ROOTS = frozenset({"rsqrt", "sqrt", "pow"})
 _LINEAR = ("add", "sub", "mul", "div", "add_any")
 CASTS = frozenset(
     {"neg", "copy", "copy_p", "convert_element_type", "reduce_precision", "stop_gradient", "real"}
@@ -47,11 +49,19 @@ class Expression:
         name = step.name if step else ""
         inherited = (x.primitives for x in operands)
         self.primitives: frozenset[str] = frozenset().union(*inherited) | {name} - {""}
+        # Of the coarsest dtype in it, in which constants are rounded.
+        own = step.outputs[0].aval.dtype if step else np.dtype(bool)
+        self.eps: float = max(
+            float(jnp.finfo(own).eps) if jnp.issubdtype(own, jnp.floating) else 0.0,
+            *(x.eps for x in operands),
+            0.0,
+        )
         # Whether each element of it hangs on the same element of the root, not on sums alone.
         direct = [x for x in operands if x.direct]
         self.direct: bool = root is not None and not reduces and (step is None or bool(direct))
         # The axis of the root that each axis of it is; None: the same.
         self.order = _order(step, direct)
+        self.reduces = reduces
         self.reduced: bool = reduces or any(x.reduced for x in operands)
         sums = [x for x in operands if x.root is not None and not x.direct]
         products = name in ("mul", "div")
@@ -71,6 +81,34 @@ class Expression:
     def is_activation(self) -> bool:
         """Whether it is a nonlinear function of one number."""
         return self.nonlinear and not self.reduced
+
+    @property
+    def is_cast(self) -> bool:
+        """Whether it is another value in another dtype."""
+        return self.step is not None and self.step.name in CASTS - {"neg"}
+
+    @property
+    def standardizes(self) -> bool:
+        """Whether it divides a nonlinear function of the root by a root of its own sums."""
+        return self.normalized and self.nonlinear and bool(self.primitives & ROOTS)
+
+    def of(self, part: "Expression", slot: Slot) -> "Expression | None":
+        """The same as a function of a part of it, whose value is in a slot; None if it is none."""
+        known: dict[int, Expression | None] = {id(part): Expression(root=slot)}
+
+        def built(x: Expression) -> Expression | None:
+            if id(x) not in known:
+                operands = tuple(y for y in map(built, x.operands) if y is not None)
+                complete = len(operands) == len(x.operands) and (x.step or x.is_constant)
+                root = next((y.root for y in operands if y.root is not None), None)
+                known[id(x)] = (
+                    Expression(x.step, operands, root, x.value, reduces=x.reduces)
+                    if complete
+                    else None
+                )
+            return known[id(x)]
+
+        return built(self)
 
     def __call__(self, z: Any) -> Any:
         """Its value where the root is z, elementwise, in the dtype of z."""
@@ -145,31 +183,39 @@ def recognized(expression: Expression, known: dict[Hashable, Activation]) -> Act
         known: those found before, by signature; this one is added.
 
     Returns:
-        The function, with its name if it agrees with a named one on [-6, 6].
+        The function, with its name if it agrees with a named one on [-8, 8].
     """
     signature = expression.signature()
     if signature not in known:
         with jax.ensure_compile_time_eval():
             values = np.asarray(jax.jit(expression)(jnp.asarray(_GRID, jnp.float32)))
-        name, params = _named(values.astype(np.float64))
+        name, params = _named(values.astype(np.float64), min(expression.eps, _COARSEST))
         known[signature] = Activation(name, expression, params)
     return known[signature]
 
 
-_GRID = np.linspace(-6, 6, 97)
+_GRID = np.linspace(-8, 8, 129)
+_RIGHT = 1e-5
+# bfloat16's. In coarser dtypes one function may pass for another.
+_COARSEST = 2.0**-7
 
 
-def _named(y: np.ndarray[Any, Any]) -> tuple[str | None, tuple[tuple[str, float], ...]]:
-    for name, params, fn in _table():
-        if np.allclose(y, fn(_GRID), rtol=1e-5, atol=2e-5):
-            return name, params
-    slope = float(y[0] / _GRID[0])
-    if np.allclose(y, np.where(_GRID > 0, _GRID, slope * _GRID), rtol=1e-5, atol=2e-5):
-        return "leaky_relu", (("negative_slope", _rounded(slope)),)
-    alpha = float(y[0] / np.expm1(_GRID[0]))
-    if np.allclose(y, np.where(_GRID > 0, _GRID, alpha * np.expm1(_GRID)), rtol=1e-5, atol=2e-5):
-        return "elu", (("alpha", _rounded(alpha)),)
-    return None, ()
+def _named(y: np.ndarray[Any, Any], eps: float) -> tuple[str | None, tuple[tuple[str, float], ...]]:
+    slope, alpha = float(y[0] / _GRID[0]), float(y[0] / np.expm1(_GRID[0]))
+    functions = (
+        *_table(),
+        (
+            "leaky_relu",
+            (("negative_slope", _rounded(slope)),),
+            lambda z: np.where(z > 0, z, slope * z),
+        ),
+        ("elu", (("alpha", _rounded(alpha)),), lambda z: np.where(z > 0, z, alpha * np.expm1(z))),
+    )
+    with np.errstate(invalid="ignore"):  # of what is infinite
+        errors = [np.max(abs(fn(_GRID) - y) / (2 + abs(y))) for _, _, fn in functions]
+    # The first that is right in float32; else the nearest, as both GELU are alike once rounded.
+    nearest = int(np.argmin(np.maximum(errors, _RIGHT)))
+    return functions[nearest][:2] if errors[nearest] <= max(_RIGHT, eps) else (None, ())
 
 
 def _rounded(number: float) -> float:

@@ -3,16 +3,17 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 
 from jaxinit.capture import contractions, labels, program
 from jaxinit.capture.activations import ELEMENTWISE, SHAPING, Expression
 from jaxinit.capture.contractions import CONTRACTIONS, Weight
-from jaxinit.capture.labels import EXAMPLE, Labels
+from jaxinit.capture.facts import Draft, Fact, Uses, apart, constant, covered
+from jaxinit.capture.labels import EXAMPLE
 from jaxinit.capture.program import Block, Slot, Step
-from jaxinit.capture.sites import Kernel, Kind, Unobserved
+from jaxinit.capture.sites import Unobserved
 from jaxinit.paths import Leaf
 
 # They make or move numbers, and there is nothing in them to observe.
@@ -26,37 +27,6 @@ _PLAIN = frozenset(
         *("debug_callback", "debug_print", "dot_general", "conv_general_dilated"),
     }
 )
-
-
-class Fact(NamedTuple):
-    """What is known of a value: whether it hangs on the inputs, and what its axes stem from."""
-
-    data: bool
-    labels: Labels
-    weights: tuple[Weight, ...] = ()
-    expression: Expression | None = None
-
-
-@dataclass
-class Draft:
-    """A site that is being found."""
-
-    kind: Kind
-    step: Step
-    output: Slot
-    input: Slot
-    steps: tuple[int, ...]
-    labels: Labels
-    kernels: tuple[Kernel, ...] = ()
-    expression: Expression | None = None
-
-
-@dataclass
-class Uses:
-    """How a value is used outside the expressions that its root starts."""
-
-    hard: bool = False
-    soft: bool = False
 
 
 @dataclass
@@ -84,7 +54,7 @@ class Analysis:
         """Find what is in a block, whose inputs are as given, inside scans of some lengths."""
         self.facts.update((s.number, f) for s, f in zip(block.inputs, given, strict=True))
         for slot, value in block.constants:
-            self.facts[slot.number] = _constant(slot, value)
+            self.facts[slot.number] = constant(slot, value)
         self.summed |= program.summed(block)
         for step in block.steps:
             self._visit(step, steps)
@@ -193,7 +163,7 @@ class Analysis:
         joined = Expression(step, operands, root)
         normalized = [x is not None and x.normalized for x in found]
         if not (any(normalized) and joined.nonlinear):
-            return joined
+            return self._after_an_activation(joined)
         if not all(normalized[i] for i in data):
             return None
         # A normalization ends where a nonlinearity begins, of which it is the root.
@@ -205,13 +175,25 @@ class Analysis:
         )
         return None if more else Expression(step, starts, first)
 
+    def _after_an_activation(self, joined: Expression) -> Expression:
+        """It; where it is a normalization of an activation of its root, the normalization alone."""
+        assert joined.root is not None
+        for slot in reversed(self.members[joined.root.number] if joined.standardizes else ()):
+            activation = self.facts[slot.number].expression
+            if activation is not None and activation.is_activation:
+                alone = joined.of(activation, slot)
+                if alone is not None and not alone.nonlinear:
+                    self._use(slot)
+                    return alone
+        return joined
+
     def _of_weights(self, step: Step, facts: Sequence[Fact]) -> Fact:
         """Of parameters and constants alone: the leaves that make up most of the result."""
         (output,) = step.outputs
         found = [self.fact(atom).expression for atom in step.inputs]
         known = [x for x in found if x is not None]
         constant = len(known) == len(found) and not any(f.weights for f in facts)
-        sizes = [_covered(atom, fact) for atom, fact in zip(step.inputs, facts, strict=True)]
+        sizes = [covered(atom, fact) for atom, fact in zip(step.inputs, facts, strict=True)]
         most = [f for f, n in zip(facts, sizes, strict=True) if f.weights and n == max(sizes)]
         axes = labels.united(output.shape, [f.labels for f in most])
         weights = tuple(dict.fromkeys(w for f in most for w in f.weights))
@@ -274,7 +256,7 @@ class Analysis:
 
     def _body(self, step: Step, inner: Block, steps: tuple[int, ...]) -> None:
         self._use(*step.inputs)
-        facts = [_apart(self.fact(atom)) for atom in step.inputs]
+        facts = [apart(self.fact(atom)) for atom in step.inputs]
         if step.name == "scan":
             self._scan(step, inner, facts, steps)
             return
@@ -379,22 +361,3 @@ _REASONS = {
     "jit": "asks for shardings of its own",
     "pjit": "asks for shardings of its own",
 }
-
-
-def _constant(slot: Slot, value: Any) -> Fact:
-    if not slot.shape:
-        return Fact(False, (), (), Expression(value=value))
-    data = jnp.issubdtype(slot.aval.dtype, jnp.inexact)
-    return Fact(data, labels.unlabelled(slot.shape))
-
-
-def _apart(fact: Fact) -> Fact:
-    """Of a value inside a body: expressions of data start anew there."""
-    return fact._replace(expression=None) if fact.data else fact
-
-
-def _covered(atom: Any, fact: Fact) -> int:
-    size = 1
-    for axis, label in enumerate(fact.labels):
-        size *= atom.shape[axis] if label else 1
-    return size

@@ -8,15 +8,15 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxinit.capture import contractions
-from jaxinit.capture.activations import CASTS, Expression, recognized
-from jaxinit.capture.analysis import Analysis, Draft, Fact
+from jaxinit.capture.activations import CASTS, ROOTS, Expression, recognized
+from jaxinit.capture.analysis import Analysis
 from jaxinit.capture.contractions import Weight
+from jaxinit.capture.facts import Draft, Fact
 from jaxinit.capture.labels import EXAMPLE, MOVES, REDUCTIONS, moved, positions, unlabelled
 from jaxinit.capture.program import Block, Slot
 from jaxinit.capture.sites import WHOLE, Activation, Kind, Site, Unobserved
 from jaxinit.paths import Leaf
 
-_ROOTS = frozenset({"rsqrt", "sqrt", "div", "pow"})
 # Of a value that is only summed, they are steps of a norm or a loss.
 _STEPS = ("square", "exp", "abs", None)
 
@@ -131,10 +131,14 @@ def _expressions(
 ) -> Iterator[tuple[Draft, Activation | None]]:
     """Activations, softmaxes and normalizations: what is used of the functions of one root."""
     for slots in analysis.members.values():
-        whole = any(_expression(analysis, s).normalized and _used(analysis, s) for s in slots)
+        within = [m for s in slots for m in (s, *analysis.members.get(s.number, ()))]
+        whole = any(_expression(analysis, s).normalized and _used(analysis, s) for s in within)
+        known_parts: set[Expression] = set()
         for slot in slots:
             expression = _expression(analysis, slot)
             if not _used(analysis, slot, soft=not whole) or expression.root is None:
+                continue
+            if expression.is_cast and known_parts.issuperset(expression.operands):
                 continue
             kind, function = _kind(expression), None
             if kind == "activation":
@@ -145,6 +149,7 @@ def _expressions(
             if kind is not None and jnp.issubdtype(slot.aval.dtype, jnp.inexact):
                 step, steps = analysis.makers[slot.number]
                 labels = analysis.facts[slot.number].labels
+                known_parts.add(expression)
                 draft = Draft(kind, step, slot, expression.root, steps, labels)
                 draft.expression = expression
                 yield draft, function
@@ -168,7 +173,7 @@ def _kind(expression: Expression) -> Kind | None:
         return None
     if expression.nonlinear:
         return "softmax" if expression.primitives & {"exp", "exp2"} else None
-    return "normalization" if expression.primitives & _ROOTS else None
+    return "normalization" if expression.primitives & (ROOTS | {"div"}) else None
 
 
 def _units(draft: Draft) -> tuple[int, ...]:

@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from jaxinit.capture import Kernel, Site, Trace
 from jaxinit.capture.activations import CASTS
-from jaxinit.capture.analysis import Analysis, Fact
+from jaxinit.capture.analysis import Analysis
+from jaxinit.capture.facts import Fact
 from jaxinit.capture.labels import MOVES, Labels
 from jaxinit.capture.plan import Place
 from jaxinit.capture.program import Slot, Step
