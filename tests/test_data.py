@@ -8,6 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data_models import (
+    IMAGES,
+    KEY,
+    MODELS,
+    TOKENS,
+    Module,
+    X,
+    call,
+    deep,
+    linen,
+    normals,
+    units,
+    unweighted,
+)
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -17,112 +31,6 @@ import jaxinit
 from jaxinit import capture, data
 from jaxinit.data.parameters import multiplied
 from jaxinit.paths import leaves
-
-KEY = jax.random.key(0)
-X = 1 + jax.random.normal(jax.random.key(1), (64, 16))
-IMAGES = 1 + jax.random.normal(jax.random.key(2), (16, 6, 6, 3))
-TOKENS = jax.random.randint(jax.random.key(3), (16, 8), 0, 11)
-
-
-def normals(*shape: int, seed: int = 0) -> Any:
-    return jax.random.normal(jax.random.key(seed), shape)
-
-
-def deep(params: Any, x: Any) -> Any:
-    for kernel in params:
-        x = jax.nn.relu(x @ kernel)
-    return x
-
-
-def attention(params: Any, x: Any, weigh: Any = jax.nn.softmax) -> Any:
-    """Two blocks, whose queries and keys have rates that no scale brings to those of the values."""
-    for query, key, value in (params[:3], params[3:]):
-        z = jax.nn.standardize(x)
-        x = x + weigh((z @ query) @ (z @ key).T / 4) @ (z @ value)
-    return jax.nn.standardize(x)
-
-
-class Residual(nn.Module):
-    @nn.compact
-    def __call__(self, x: Any) -> Any:
-        x = nn.relu(nn.Conv(8, (3, 3), strides=2)(x))
-        h = nn.relu(nn.Conv(8, (3, 3), feature_group_count=2)(x))
-        x = x + nn.Conv(8, (1, 1))(h)
-        return nn.Dense(5)(x.reshape(len(x), -1))
-
-
-class Block(nn.Module):
-    @nn.compact
-    def __call__(self, x: Any) -> Any:
-        x = x + nn.MultiHeadDotProductAttention(2)(nn.LayerNorm()(x))
-        return x + nn.Dense(8)(nn.gelu(nn.Dense(16)(nn.LayerNorm()(x))))
-
-
-class Transformer(nn.Module):
-    @nn.compact
-    def __call__(self, tokens: Any) -> Any:
-        x = nn.Embed(11, 8)(tokens)
-        stack = nn.scan(
-            lambda block, x, _: (block(x), None),
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=3,
-        )
-        return nn.Dense(11)(stack(Block(), x, None)[0])
-
-
-class Module(nnx.Module):
-    def __init__(self, rngs: nnx.Rngs) -> None:
-        self.a = nnx.Linear(16, 8, rngs=rngs)
-        self.b = nnx.Linear(8, 4, rngs=rngs)
-
-    def __call__(self, x: Any) -> Any:
-        return self.b(jnp.tanh(self.a(x)))
-
-
-def call(module: Any, x: Any) -> Any:
-    return module(x)
-
-
-def unweighted(params: Any, x: Any) -> Any:
-    """Attention that is not seen to be one, as its weights are no softmax."""
-    return attention(params, x, lambda scores: scores / 8)
-
-
-def linen(model: Any, x: Any) -> tuple[Callable[..., Any], Any, Any]:
-    """A model with random kernels, drawn by numpy, as compiling its own start takes long."""
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(model.init, KEY, x)
-
-    params = jax.tree.map(lambda s: jnp.asarray(rng.standard_normal(s.shape), s.dtype), shapes)
-    return model.apply, params, x
-
-
-MODELS: dict[str, Callable[[], tuple[Callable[..., Any], Any, Any]]] = {
-    "50 layers": lambda: (deep, [0.01 * normals(16, 16)] * 50, X),
-    "residual": lambda: linen(Residual(), IMAGES),
-    "transformer": lambda: linen(Transformer(), TOKENS),
-    "nnx": lambda: (call, Module(nnx.Rngs(0)), X),
-}
-
-
-def units(apply: Any, params: Any, batch: Any) -> dict[str, Any]:
-    """Of each kernel: mean, its bias included, and variance of each unit, and variance of all."""
-
-    def observe(site: Any, side: str, value: Any) -> Any:
-        rows = tuple(axis for axis in range(value.ndim) if axis not in site.units)
-        return value.mean(rows), value.var(rows), value.var()
-
-    trace = capture.trace(apply, params, batch)
-    found = trace.observe(params, batch, observer=observe, backward=False).statistics
-    sites = [s for s in trace.sites if s.kernels and s.kind != "embedding"]
-    arrays = {leaf.path: leaf.value for leaf in leaves(params)}
-    made = {}
-    for site in sites:
-        mean, *variances = found[site.name]["output"]
-        shift = arrays[site.bias] if site.bias else 0
-        made[site.name] = (mean + shift, *variances)
-    return made
 
 
 def chain(params: Any) -> dict[str, Any]:
@@ -227,108 +135,6 @@ def test_actnorm_gives_each_unit_mean_zero_and_variance_one(order: str) -> None:
         assert_allclose(y.var(0), np.ones(16), rtol=1e-4)
     assert found[0]["w"] is params[0]["w"]
     assert sorted(report.scales) == ["0/scale", "1/scale"]
-
-
-def test_krahenbuhl_gives_equal_units_within_and_equal_rates_between_layers() -> None:
-    apply, params, batch = MODELS["residual"]()
-    noise = jax.random.normal(KEY, jax.eval_shape(apply, params, batch).shape)
-
-    def loss(y: Any, batch: Any) -> Any:
-        return jnp.sum(y * noise)
-
-    found, report = data.krahenbuhl(
-        apply, params, batch, loss=loss, mean=0.25, tolerance=0.05, with_report=True
-    )
-    for site, (mean, variance, _) in units(apply, found, batch).items():
-        assert_allclose(variance, np.full_like(variance, variance.mean()), rtol=1e-3, err_msg=site)
-        assert_allclose(mean, 0.25 * np.sqrt(variance), rtol=2e-2, atol=2e-3, err_msg=site)
-    slopes = jax.grad(lambda p: loss(apply(p, batch), batch))(found)
-    rates = [
-        jnp.sqrt(jnp.mean(g.value**2) / jnp.mean(w.value**2))
-        for g, w in zip(leaves(slopes), leaves(found), strict=True)
-        if w.path.endswith("kernel")
-    ]
-    assert len(rates) >= 2
-    assert float(max(rates) / min(rates)) < 1.05**2
-    assert report.history[-1] <= np.log(1.05) < report.history[0]
-
-
-def test_krahenbuhl_brings_the_layers_of_a_transformer_together() -> None:
-    """All slices of the scanned kernels, but those of queries and keys, whose units it equals."""
-    apply, params, batch = MODELS["transformer"]()
-    noise = jax.random.normal(KEY, jax.eval_shape(apply, params, batch).shape)
-
-    def loss(y: Any, batch: Any) -> Any:
-        return jnp.sum(y * noise)
-
-    found, report = data.krahenbuhl(apply, params, batch, loss=loss, with_report=True)
-    slopes = jax.grad(lambda p: loss(apply(p, batch), batch))(found)
-    logs = [
-        jnp.log(jnp.mean(g**2) / jnp.mean(w**2)) / 2
-        for slope, leaf in zip(leaves(slopes), leaves(found), strict=True)
-        if leaf.path.endswith("kernel") and "query" not in leaf.path and "key" not in leaf.path
-        for g, w in (
-            zip(slope.value, leaf.value, strict=True)
-            if leaf.value.ndim > 2
-            else [(slope.value, leaf.value)]
-        )
-    ]
-    assert len(logs) == 3 * 4 + 1
-    apart = abs(np.array(logs) - np.mean(logs)).max()
-    assert_allclose(apart, report.history.min(), rtol=1e-3)
-    assert apart <= np.log(1.25) < report.history[0]
-    for site, (_, variance, _) in units(apply, found, batch).items():
-        each = variance.reshape(-1, variance.shape[-1])
-        assert_allclose(each, each.mean(1, keepdims=True) + 0 * each, rtol=1e-3, err_msg=site)
-
-
-def test_krahenbuhl_of_queries_and_keys_alone() -> None:
-    kernels = [normals(16, 16, seed=i) for i in range(6)]
-    found, report = data.krahenbuhl(attention, kernels, X, keep=["2", "5"], with_report=True)
-    assert sorted(report.scales) == ["0", "1", "3", "4"]
-    assert report.history[0] > 0
-    assert found[2] is kernels[2]
-
-
-def test_krahenbuhl_names_the_layer_whose_rate_is_farthest_from_the_mean() -> None:
-    kernels = [normals(16, 16, seed=i + 4) for i in range(6)]
-    noise = jax.random.normal(KEY, (64, 16))
-
-    def loss(y: Any, batch: Any) -> Any:
-        return jnp.sum(y * noise)
-
-    # Any spread will do, so that these are the kernels whose rates the first iteration measures.
-    start = data.krahenbuhl(unweighted, kernels, X, loss=loss, tolerance=1e9)
-    slopes = jax.grad(lambda p: loss(unweighted(p, X), X))(start)
-    pairs = zip(slopes, start, strict=True)
-    logs = np.array([jnp.log(jnp.mean(g**2) / jnp.mean(w**2)) / 2 for g, w in pairs])
-    apart = logs - logs.mean()
-    worst = int(np.abs(apart).argmax())
-    assert worst not in (0, 5)
-    with pytest.raises(
-        ValueError, match=f"^{worst}: its rate was {np.exp(apart[worst]):.3g} times .* 1 of 1:"
-    ):
-        data.krahenbuhl(unweighted, kernels, X, loss=loss, iterations=1, tolerance=0.1)
-
-
-def test_krahenbuhl_returns_the_kernels_whose_rates_were_nearest() -> None:
-    kernels = [normals(16, 16, seed=i) for i in range(6)]
-    noise = jax.random.normal(KEY, (64, 16))
-
-    def loss(y: Any, batch: Any) -> Any:
-        return jnp.sum(y * noise)
-
-    found, report = data.krahenbuhl(
-        unweighted, kernels, X, loss=loss, iterations=6, with_report=True
-    )
-    slopes = jax.grad(lambda p: loss(unweighted(p, X), X))(found)
-    pairs = zip(slopes, found, strict=True)
-    logs = np.array([jnp.log(jnp.mean(g**2) / jnp.mean(w**2)) / 2 for g, w in pairs])
-    assert len(report.history) == 6
-    assert 0 < report.history.argmin() < 5
-    assert_allclose(abs(logs - logs.mean()).max(), report.history.min(), rtol=1e-3)
-    for i, (before, after) in enumerate(zip(kernels, found, strict=True)):
-        assert_allclose(after, before * report.scales[str(i)], rtol=1e-4)
 
 
 def predicted(params: Any, x: Any) -> Any:
