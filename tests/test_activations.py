@@ -45,6 +45,7 @@ def by_its_inverse(x: Any) -> Any:
         nn.LayerNorm(use_fast_variance=False, use_scale=False),
         nn.RMSNorm(),
         nn.BatchNorm(use_running_average=False),
+        nn.GroupNorm(4),
         jax.nn.standardize,
         by_its_inverse,
     ],
@@ -77,14 +78,21 @@ def test_a_softmax_of_an_activation_is_one_still(fn: Any) -> None:
         assert [s.kind for s in trace.sites] == ["matmul", "softmax"]
 
 
-def test_a_value_in_two_dtypes_is_one_activation() -> None:
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda h: h.astype(jnp.float32),
+        lambda h: h.T.astype(jnp.float32).T,
+        lambda h: h.reshape(3, 2, 4).sum(1),
+    ],
+)
+def test_a_value_in_two_dtypes_or_shapes_is_one_activation(again: Any) -> None:
     def fn(w: Any, x: Any) -> Any:
         h = jax.nn.relu((x @ w).astype(jnp.bfloat16))
-        return h @ w.astype(h.dtype), h.astype(jnp.float32) @ w
+        return h @ w.astype(h.dtype), again(h) @ w
 
-    assert [s.kind for s in capture.trace(fn, W[0], X).sites] == [
-        *("matmul", "activation", "matmul", "matmul"),
-    ]
+    kinds = [s.kind for s in capture.trace(fn, W[0], X).sites]
+    assert kinds == ["matmul", "activation", "matmul", "matmul"]
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=str)

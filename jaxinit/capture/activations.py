@@ -23,6 +23,7 @@ CASTS = frozenset(
 # They change the shape alone, of constants and of reductions that go back to the whole.
 SHAPING = frozenset({"broadcast_in_dim", "reshape", "squeeze", "expand_dims"})
 ELEMENTWISE = CASTS | ENTRYWISE
+_SAME = CASTS - {"neg"} | SHAPING | {"transpose"}
 
 
 class Expression:
@@ -83,9 +84,12 @@ class Expression:
         return self.nonlinear and not self.reduced
 
     @property
-    def is_cast(self) -> bool:
-        """Whether it is another value in another dtype."""
-        return self.step is not None and self.step.name in CASTS - {"neg"}
+    def source(self) -> "Expression":
+        """What holds the same numbers before they are cast and laid out anew."""
+        found = self
+        while found.step is not None and found.step.name in _SAME:
+            (found,) = found.operands
+        return found
 
     @property
     def standardizes(self) -> bool:

@@ -116,11 +116,7 @@ class Analysis:
             return not expression.reduced
         # Of groups of units a normalization takes statistics, in a shape that is theirs alone.
         grouped = step.name == "reshape" and step.outputs[0].number in self.summed
-        return (
-            step.name in labels.REDUCTIONS
-            or not expression.direct
-            or (grouped and not expression.nonlinear)
-        )
+        return step.name in labels.REDUCTIONS or not expression.direct or grouped
 
     def _elementwise(self, step: Step) -> Fact:
         (output,) = step.outputs
@@ -161,6 +157,8 @@ class Analysis:
             return None
         operands = tuple(x if x is not None else Expression(value=1.0) for x in found)
         joined = Expression(step, operands, root)
+        if step.name == "reshape" and joined.nonlinear:
+            self._use(step.inputs[0])  # an activation, and statistics of it in groups
         normalized = [x is not None and x.normalized for x in found]
         if not (any(normalized) and joined.nonlinear):
             return self._after_an_activation(joined)

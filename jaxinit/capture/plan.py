@@ -133,12 +133,12 @@ def _expressions(
     for slots in analysis.members.values():
         within = [m for s in slots for m in (s, *analysis.members.get(s.number, ()))]
         whole = any(_expression(analysis, s).normalized and _used(analysis, s) for s in within)
-        known_parts: set[Expression] = set()
+        drafted: set[Expression] = set()
         for slot in slots:
             expression = _expression(analysis, slot)
             if not _used(analysis, slot, soft=not whole) or expression.root is None:
                 continue
-            if expression.is_cast and known_parts.issuperset(expression.operands):
+            if expression.source in drafted:
                 continue
             kind, function = _kind(expression), None
             if kind == "activation":
@@ -149,7 +149,7 @@ def _expressions(
             if kind is not None and jnp.issubdtype(slot.aval.dtype, jnp.inexact):
                 step, steps = analysis.makers[slot.number]
                 labels = analysis.facts[slot.number].labels
-                known_parts.add(expression)
+                drafted.add(expression.source)
                 draft = Draft(kind, step, slot, expression.root, steps, labels)
                 draft.expression = expression
                 yield draft, function
