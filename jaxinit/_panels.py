@@ -73,8 +73,9 @@ def panels(line: Line, label: str) -> Panels:
         return values
 
     for aim in _AIMS:
-        _, kinks, _ = _halved(evaluate, aim, np.zeros(0))
-        ends, _, mass = _halved(evaluate, aim, kinks)
+        ends, kinks, mass = _halved(evaluate, aim, np.zeros(0))
+        if kinks.size:
+            ends, _, mass = _halved(evaluate, aim, kinks)
         reach = ends[-1]
         if reach >= REACH and mass < 1e-6:
             jumps, slants = _jumps(line, ends[1:-1])
