@@ -12,7 +12,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
-from jaxinit._checks import as_array, finite, fraction, non_negative, ordered
+from jaxinit._checks import as_array, finite, fraction, non_negative, ordered, require_broadcast
 from jaxinit._draw import Draw, Spec, sample
 from jaxinit._initializer import initializer
 
@@ -181,6 +181,9 @@ def truncated_normal(
             )
         if not isinstance(stddev, jax.core.Tracer) and not np.all(np.asarray(stddev) > 0):
             raise ValueError(f"stddev={stddev!r} is not above 0, as bounds='absolute' need it")
+        for name, bound in (("lower", lower), ("upper", upper)):
+            require_broadcast(name, bound, spec.shape)
+        require_broadcast("stddev", stddev, spec.shape)
         lower, upper = as_array(lower) / as_array(stddev), as_array(upper) / as_array(stddev)
     limits = random.truncation(lower, upper, spec.real)
     if not isinstance(limits[0], Array) and not np.all(limits[0] < limits[1]):

@@ -11,7 +11,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxinit import random
-from jaxinit._checks import finite, non_negative
+from jaxinit._checks import finite, non_negative, single
 from jaxinit._draw import Draw, Spec, sample
 from jaxinit._initializer import initializer
 from jaxinit.axes import KernelAxes
@@ -21,7 +21,7 @@ SQUARINGS = 16
 
 
 def _density(name: str, value: Any) -> float:
-    density = float(np.asarray(finite(name, value)))
+    density = float(np.asarray(single(finite)(name, value)))
     if not 0 < density <= 1:
         raise ValueError(f"{name}={value!r} is outside (0, 1]: it is the fraction of connections")
     return density

@@ -256,6 +256,11 @@ CALL: list[tuple[Any, type[Exception], str]] = [
         ValueError,
         "lower=10.0 and upper=20.0 standard deviations have next to no probability",
     ),
+    (
+        drawn(jaxinit.truncated_normal(np.ones(4), None, -np.ones(3), 2.0, bounds="absolute")),
+        ValueError,
+        r"lower of shape \(3,\) does not broadcast to the shape \(8, 4\)",
+    ),
 ]
 
 

@@ -299,6 +299,7 @@ FACTORY: list[tuple[Any, type[Exception], str]] = [
     (lambda: jaxinit.low_rank(1, -1.0), ValueError, "stddev=-1.0 is negative"),
     (lambda: jaxinit.reservoir(-0.9), ValueError, "spectral_radius=-0.9 is negative"),
     (lambda: jaxinit.reservoir(density=0.0), ValueError, r"density=0.0 is outside \(0, 1\]"),
+    (lambda: untyped.reservoir(density=[0.1]), TypeError, r"density=\[0.1\] is not one number"),
     (lambda: jaxinit.reservoir(density=1.5), ValueError, r"density=1.5 is outside \(0, 1\]"),
     (lambda: jaxinit.reservoir(density=float("nan")), ValueError, "density=nan is not finite"),
     (lambda: untyped.reservoir(density="0.1"), TypeError, "density='0.1' is not a real number"),
