@@ -139,6 +139,18 @@ def test_the_remedy_of_a_collapse_is_of_what_feeds_it_too(tanh: Examination) -> 
     assert "rank-collapse" not in by_symptom(tanh(cured(params, finding), X))
 
 
+def test_the_remedy_of_a_loss_far_from_chance_makes_up_for_what_the_head_is_given(
+    relu: Examination,
+) -> None:
+    params = weights()
+    (finding,) = relu(params, 10 * X, labels=Y).findings
+    assert finding.symptom == "loss-at-chance"
+    assert finding.evidence["rms of the last layer's input"] > 4
+    assert relu(cured(params, finding), 10 * X, labels=Y).healthy
+    plain = by_symptom(relu(changed(params, "l6", lambda w: 20 * w), X, labels=Y))
+    assert '("l6/w", lecun_normal()),' in plain["loss-at-chance"].remedy
+
+
 def test_a_trend_leaves_out_a_layer_unlike_the_others() -> None:
     sizes = 0.5 ** np.arange(9)
     sizes[3] = 1e9

@@ -1,7 +1,8 @@
 """What to do about a finding: the initializers that the layers in question should have."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from jaxinit.advice.laws import choose
@@ -53,11 +54,12 @@ class Remedies:
         others = tuple(path for path in kept if path not in self.rows)
         return Recommendation(tuple(self.rows.values()), others).code()
 
-    def of(self, places: Sequence[str]) -> str:
+    def of(self, places: Sequence[str], scales: Mapping[str, float] = MappingProxyType({})) -> str:
         """Pairs of a path and an initializer, a line each, as `Rules` takes them.
 
         Args:
             places: paths of leaves and of readings; of an activation, the kernel before is meant.
+            scales: factors of initializers, by path.
         """
         paths: dict[str, None] = {}
         for place in places:
@@ -66,8 +68,9 @@ class Remedies:
             for i, reading in enumerate(self.readings):
                 if reading.path == place:
                     paths.update(dict.fromkeys(self._before(i)))
-        rows = [self.rows[path] for path in paths if path in self.rows]
-        return "\n".join(f'("{row.path}", {row.initializer!r}),' for row in rows)
+        laws = {path: self.rows[path].initializer for path in paths if path in self.rows}
+        laws |= {path: laws[path] * factor for path, factor in scales.items() if path in laws}
+        return "\n".join(f'("{path}", {law!r}),' for path, law in laws.items())
 
     def _before(self, position: int) -> list[str]:
         """Leaves that make up the input of a reading: of attention those of queries and keys."""

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -304,16 +304,24 @@ def _attention(patient: Patient) -> Iterator[Finding]:
 def _chance(patient: Patient) -> Iterator[Finding]:
     if patient.chance is None or patient.loss is None:
         return
-    if patient.loss > patient.chance + thresholds.CHANCE:
-        yield _finding(
-            patient,
-            "loss-at-chance",
-            "warning",
-            patient.kernels[-1:],
-            {"loss": patient.loss, "of a guess": patient.chance},
-            "before it has learned anything the network is sure of the wrong class: its last layer "
-            "is too large, or its bias ignores how frequent the classes are",
-        )
+    if patient.loss <= patient.chance + thresholds.CHANCE:
+        return
+    *_, head = patient.kernels
+    size = head.rms("input") or 1.0
+    loud = size > thresholds.LOUD
+    finding = _finding(
+        patient,
+        "loss-at-chance",
+        "warning",
+        [head],
+        {"loss": patient.loss, "of a guess": patient.chance}
+        | ({"rms of the last layer's input": size} if loud else {}),
+        "before it has learned anything the network is sure of the wrong class: its last layer "
+        f"{'or the input of that ' if loud else ''}is too large, or its bias ignores how frequent "
+        "the classes are",
+    )
+    scales = {head.path: float(f"{1 / size:.2g}")} if loud else {}
+    yield replace(finding, remedy=patient.remedies.of(finding.where, scales))
 
 
 def _slow(patient: Patient) -> Iterator[Finding]:

@@ -50,6 +50,8 @@ ONE_HOT = 0.1
 # Logits of variance v, independent of the labels, cost v / 2 nats over chance: a head that keeps
 # unit variance 1/2, He's 1. At 2 nats the right class gets e⁻² of the probability it has by chance.
 CHANCE = 2.0
+# Of the input of a head that keeps variance, whose logits then cost CHANCE.
+LOUD = math.sqrt(2 * CHANCE)
 
 # Units that differ are equal to five digits in four projections with probability 1e-20.
 TWIN = 1e-5
