@@ -325,8 +325,10 @@ BAD: list[tuple[str, Callable[[], Any]]] = [
     ),
     (r"found no place", lambda: data.actnorm(deep, [W], X)),
     (
-        r"no rule gives.*fft",
-        lambda: data.autoinit(lambda p, x: jnp.fft.fft(x).real @ p[0], [W], X),
+        r"no rule gives.* 1 kernels: w/kernel: .*fft",
+        lambda: data.autoinit(
+            lambda p, x: jnp.fft.fft(x).real @ p["w"]["kernel"], {"w": {"kernel": W}}, X
+        ),
     ),
     (r"loss gives float32\[64\]", lambda: data.metainit(deep, [W], X, loss=lambda y, x: y[:, 0])),
     (r"loss=1 is a int", lambda: data.gradinit(deep, [W], X, KEY, loss=1)),  # type: ignore[arg-type]

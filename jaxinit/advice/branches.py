@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from jaxinit.advice import low_rank
-from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, added, direct, linear, slots
+from jaxinit.advice.flow import PRODUCTS, SUMS, Flow, added, direct, linear, moves, slots
 
 
 class Branch(NamedTuple):
@@ -107,6 +107,8 @@ def _ends(flow: Flow, skip: int, branch: int) -> tuple[int, ...]:
 
 
 def _around(flow: Flow, skip: int, ends: Sequence[int]) -> tuple[int, ...]:
+    if any(s in flow.products for s in flow.back(skip, through=moves)):
+        return ()  # of a recurrence, whose state data multiplies, or of a mix
     stream = flow.back(skip, through=added).keys() - flow.constants
     around = tuple(e for e in ends if not stream.isdisjoint(flow.behind(_input(flow, e))))
     if around:

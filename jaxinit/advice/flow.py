@@ -56,6 +56,7 @@ class Flow:
         self.lengths: dict[int, int] = {}  # of an output: how often the scans around compute it
         self.leaves: dict[int, frozenset[int]] = {}
         self.rooted: dict[int, frozenset[int]] = {}  # leaves behind a root, as of a variance
+        self.unrooted: dict[int, frozenset[int]] = {}  # leaves behind a value by another way too
         self.scans_with_data: set[int] = set()
         self.params = {
             slot.number: leaf
@@ -65,7 +66,7 @@ class Flow:
         self.results = {a.number for a in plan.block.results if isinstance(a, Slot)}
         for slot in plan.block.inputs:
             own = {self.params[slot.number]} if slot.number in self.params else ()
-            self.leaves[slot.number] = frozenset(own)
+            self.leaves[slot.number] = self.unrooted[slot.number] = frozenset(own)
             self.shapes[slot.number] = slot.shape
         self._backs: dict[tuple[int, Passes], dict[int, None]] = {}
         self._befores: dict[int, dict[int, None]] = {}
@@ -84,12 +85,17 @@ class Flow:
         return slot in self.facts and self.facts[slot].data
 
     def meetings(self) -> Iterator[tuple[int, Meeting]]:
-        """Leaves, by position, and the steps in which they meet data."""
+        """Leaves, by position, and the steps in which they meet data, or are taken by a kernel."""
         for step in self.steps:
-            if not any(map(self.is_data, slots(step))):
+            place = self.places.get(step.outputs[0].number) if step.outputs else None
+            taken = {place.input.number} if place is not None and place.site.kernels else set()
+            if not taken and not any(map(self.is_data, slots(step))):
                 continue
+            alone = not any(map(self.is_data, slots(step)))
             for operand, atom in enumerate(step.inputs):
                 if isinstance(atom, Slot) and not self.is_data(atom.number):
+                    if alone and atom.number not in taken:
+                        continue
                     for leaf in self.leaves.get(atom.number, ()):
                         yield leaf, Meeting(step, operand, atom)
 
@@ -257,21 +263,19 @@ class Flow:
                 plain = step._replace(inner=None)
                 self.steps.append(plain)
                 before = tuple(slots(step))
-                behind = self._leaves(before)
-                rooted = behind if step.name in ROOTS else self._rooted(before)
+                behind = self._of(before, self.leaves)
+                root = step.name in ROOTS
+                rooted = behind if root else self._of(before, self.rooted)
+                unrooted = frozenset() if root else self._of(before, self.unrooted)
                 for slot in step.outputs:
                     self.shapes[slot.number] = slot.shape
-                    self.rooted[slot.number] = rooted
+                    self.rooted[slot.number], self.unrooted[slot.number] = rooted, unrooted
                     self.makers[slot.number], self.sources[slot.number] = plain, before
                     self.lengths[slot.number] = length
                     self.leaves[slot.number] = behind
 
-    def _leaves(self, slots: Iterable[int]) -> frozenset[int]:
-        own = (self.leaves.get(s, frozenset()) for s in slots if not self.is_data(s))
-        return frozenset().union(*own)
-
-    def _rooted(self, slots: Iterable[int]) -> frozenset[int]:
-        own = (self.rooted.get(s, frozenset()) for s in slots if not self.is_data(s))
+    def _of(self, slots: Iterable[int], known: Mapping[int, frozenset[int]]) -> frozenset[int]:
+        own = (known.get(s, frozenset()) for s in slots if not self.is_data(s))
         return frozenset().union(*own)
 
     def _body(self, step: Step, inner: Block, length: int) -> None:
@@ -279,17 +283,18 @@ class Flow:
             before = (atom.number,) if isinstance(atom, Slot) else ()
             self.shapes[slot.number] = slot.shape
             self.sources[slot.number] = before
-            self.leaves[slot.number] = self._leaves(before)
-            self.rooted[slot.number] = self._rooted(before)
+            for known in (self.leaves, self.rooted, self.unrooted):
+                known[slot.number] = self._of(before, known)
         if step.name == "scan":
             self._loop(step, inner)
-            length *= step.params["length"]
+            if step.outputs and step.outputs[0].number not in self.scans_with_data:
+                length *= step.params["length"]  # of depth, not of time
         self._block(inner, length)
         for result, slot in zip(inner.results, step.outputs, strict=True):
             before = (result.number,) if isinstance(result, Slot) else ()
             self.shapes[slot.number] = slot.shape
             self.sources[slot.number], self.makers[slot.number] = before, step
-            self.leaves[slot.number] = self._leaves(before)
+            self.leaves[slot.number] = self._of(before, self.leaves)
 
     def _loop(self, step: Step, inner: Block) -> None:
         parts = program.carried(step.params)

@@ -38,7 +38,7 @@ def _attention(flow: Flow, found: Roles) -> None:
     weights = set()
     for softmax in flow.places.values():
         if softmax.site.kind == "softmax":
-            for logits in flow.back(softmax.input.number, through=linear):
+            for logits in flow.before(softmax.input.number):  # which may be capped
                 if logits in products:
                     weights.add(softmax.output.number)
                     _query_and_key(flow, softmax, logits, found)

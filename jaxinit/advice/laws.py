@@ -230,7 +230,9 @@ def _on_axes(init: Bound, use: Use) -> Bound:
 
 def _same(init: Bound, axes: Axes, shape: tuple[int, ...]) -> bool:
     usual = Axes()
-    if len(shape) < 2 or init._factory is orthogonal:
+    if len(shape) < 2:
+        return False
+    if init._factory is orthogonal:
         return axes.resolve(shape) == usual.resolve(shape)
     given, found = usual.fans(shape), axes.fans(shape)
     fans = 2 if init._factory is glorot_uniform else 1

@@ -1,5 +1,6 @@
 """What the parameters do that are no kernels: biases, scales, statistics, tables, tokens."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from jaxinit.advice.branches import Branch
@@ -62,11 +63,17 @@ def ending(flow: Flow, branches: Sequence[Branch], product: int) -> Branch | Non
 def _met(flow: Flow, branches: Sequence[Branch], leaf: int, meeting: Meeting) -> OtherRole:
     step, weights = meeting.step, meeting.slot.number
     output = step.outputs[0].number
-    data = next(s for s in slots(step) if flow.is_data(s))
+    data = next((s for s in slots(step) if flow.is_data(s)), None)
+    if data is None:
+        return _of_a_normalized_parameter(flow, leaf, weights) or "token"
     if leaf in flow.rooted.get(weights, ()):
-        return "running variance"
+        if leaf not in flow.unrooted[weights]:
+            return "running variance"
+        if step.name in SUMS:
+            return "positional table"  # which is normalized
     if step.name in SUMS:
-        return _statistic(flow, meeting, data) or _added(flow, meeting, data, output)
+        part = _of_a_normalized_parameter(flow, leaf, weights) or _statistic(flow, meeting, data)
+        return part or _added(flow, meeting, data, output)
     if step.name in PRODUCTS:
         normal = output in flow.normalizations or output in flow.inside
         if output in flow.slopes:
@@ -77,6 +84,19 @@ def _met(flow: Flow, branches: Sequence[Branch], leaf: int, meeting: Meeting) ->
     if step.name in ("concatenate", "select_n"):
         return "token"
     return "kernel scale" if _scales(flow, leaf, weights) else "other"
+
+
+def _of_a_normalized_parameter(flow: Flow, leaf: int, weights: int) -> OtherRole | None:
+    """A scale or a bias of another parameter's normalization, as of a table of learned queries."""
+    normalized = flow.rooted.get(weights, frozenset()) & flow.unrooted.get(weights, frozenset())
+    for slot in flow.behind(weights) if normalized else ():
+        step = flow.makers.get(slot)
+        factors = slots(step) if step is not None and step.name in {*PRODUCTS, *SUMS} else []
+        for own, other in itertools.permutations(factors, 2):
+            roots = flow.rooted.get(other, frozenset()) & normalized
+            if roots and leaf in flow.leaves.get(own, ()) and leaf not in flow.leaves[other]:
+                return "norm scale" if step is not None and step.name in PRODUCTS else "norm bias"
+    return None
 
 
 def _added(flow: Flow, meeting: Meeting, data: int, output: int) -> OtherRole:

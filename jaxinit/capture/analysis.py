@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxinit.capture import contractions, labels, program
 from jaxinit.capture.activations import ELEMENTWISE, SHAPING, Expression
 from jaxinit.capture.contractions import CONTRACTIONS, Weight
-from jaxinit.capture.facts import Draft, Fact, Uses, apart, constant, covered
+from jaxinit.capture.facts import Draft, Fact, Uses, apart, constant, covered, signalled
 from jaxinit.capture.labels import EXAMPLE
 from jaxinit.capture.program import Block, Slot, Step
 from jaxinit.capture.sites import Unobserved
@@ -204,7 +204,7 @@ class Analysis:
         return Fact(True, axes, (), Expression(step, (operand,), operand.root, reduces=True))
 
     def _contraction(self, step: Step, steps: tuple[int, ...]) -> bool:
-        facts = [self.fact(atom) for atom in step.inputs[:2]]
+        facts = signalled(step, [self.fact(atom) for atom in step.inputs[:2]])
         kernel = next((i for i in (1, 0) if facts[i].weights and facts[1 - i].data), None)
         looked_up = step.name == "gather"
         if (looked_up and kernel != 0) or not any(f.data for f in facts):

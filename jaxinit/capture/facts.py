@@ -63,3 +63,28 @@ def covered(atom: Any, fact: Fact) -> int:
     for axis, label in enumerate(fact.labels):
         size *= atom.shape[axis] if label else 1
     return size
+
+
+def signalled(step: Step, facts: list[Fact]) -> list[Fact]:
+    """Of the operands of a product; a parameter that is a signal, such as learned queries, is data.
+
+    It has an axis that numbers examples, of size 1 or laid out by broadcasting. A product of two
+    matrices, as in a low-rank update of a third, has none.
+    """
+    if (
+        step.name != "dot_general"
+        or any(f.data for f in facts)
+        or not all(f.weights for f in facts)
+    ):
+        return facts
+    contracts, batch = step.params["dimension_numbers"]
+    loose = [
+        any(not label and axis not in (*own, *shared) for axis, label in enumerate(fact.labels))
+        for fact, own, shared in zip(facts, contracts, batch, strict=True)
+    ]
+    if sum(loose) != 1:
+        return facts
+    return [
+        Fact(True, labels.unlabelled(atom.shape)) if is_signal else fact
+        for fact, atom, is_signal in zip(facts, step.inputs, loose, strict=True)
+    ]

@@ -83,9 +83,8 @@ class Trace:
         values, structure = jax.tree.flatten((params, tuple(inputs)))
         self._structure: Any = structure
         count = len(jax.tree.leaves(params))
-        self._dynamic = [
-            i for i, x in enumerate(values) if _is_array(x) or (i < count and _is_real(x))
-        ]
+        # Numbers of Python, such as the rate of a dropout, are constants.
+        self._dynamic = [i for i, x in enumerate(values) if _is_array(x)]
         self._static = {i: x for i, x in enumerate(values) if i not in set(self._dynamic)}
         self._paths = [leaf.path for leaf in leaves((params, tuple(inputs)))]
         self._differentiable = [

@@ -107,7 +107,8 @@ def autoinit(
         run = Propagation(traced.plan, set(uses.sites), alone)
         run.run(states)
         if run.missing:
-            lines = "; ".join(f"{site}: {why}" for site, why in run.missing.items())
+            paths = {site.name: ", ".join(k.path for k in site.kernels) for site in sites}
+            lines = "; ".join(f"{paths[site]}: {why}" for site, why in run.missing.items())
             raise ValueError(
                 f"no rule gives the moments of the inputs of {len(run.missing)} kernels: {lines}. "
                 "Name them in keep=, or scale by data with lsuv"

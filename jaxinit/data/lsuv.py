@@ -95,7 +95,7 @@ def lsuv(
 
 
 def orthonormal(params: Any, sites: Sequence[Site], key: Any) -> Any:
-    """The parameters with the kernels of some sites drawn from the orthogonal matrices.
+    """The parameters with the kernels of some sites drawn orthogonal; a vector stays as it is.
 
     Raises:
         TypeError: if the key is none.
@@ -116,8 +116,9 @@ def orthonormal(params: Any, sites: Sequence[Site], key: Any) -> Any:
                 f"{path}: which axes of the kernel are inputs is not known, so it cannot be drawn "
                 "orthogonal: pass orthogonal=False, or name it in keep="
             )
-    rules = {re.compile(f"^{re.escape(p)}$"): haar(axes=k.axes) for p, k in found.items()}
-    return reinitialize(params, Rules(rules), key)
+    matrices = {path: kernel for path, kernel in found.items() if len(kernel.shape) > 1}
+    rules = {re.compile(f"^{re.escape(p)}$"): haar(axes=k.axes) for p, k in matrices.items()}
+    return reinitialize(params, Rules(rules), key) if rules else params
 
 
 def variances(

@@ -54,7 +54,8 @@ class Propagation:
             inputs = [read(atom) for atom in step.inputs]
             if all(isinstance(x, Known) for x in inputs):
                 values = step.evaluate([x.value for x in inputs if isinstance(x, Known)])
-                results: list[State] = [Known(value) for value in values]
+                known = map(Known, values)
+                results = [self._layer(s, x) for s, x in zip(step.outputs, known, strict=True)]
             elif any(self._root(slot) for slot in step.outputs):
                 results = [self._function(slot, states, makers) for slot in step.outputs]
             else:
@@ -95,6 +96,8 @@ class Propagation:
         if slot.number not in self.places:
             return state
         site = self.places[slot.number]
+        if isinstance(state, Known):  # of parameters alone, as learned queries are
+            state = state.signal
         if not isinstance(state, Signal):
             self.missing[site.name] = state.reason if isinstance(state, Unknown) else "no data"
             return state
