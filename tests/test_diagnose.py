@@ -266,6 +266,13 @@ def test_bounded_activations_saturate_and_parallel_outputs_collapse(tanh: Examin
     assert "rank-collapse" not in by_symptom(tanh(collapsed, nearly))
 
 
+def test_a_rectifier_that_is_bounded_saturates_at_its_bound_alone() -> None:
+    examine = Examination(network(jax.nn.relu6), weights(), X)
+    assert examine(weights(), X).healthy
+    loud = changed(weights(), "l[0-5]", lambda w: 20 * w)
+    assert by_symptom(examine(loud, X))["saturated"].evidence["share of flat inputs"] > 0.8
+
+
 def attend(params: Weights, x: Any) -> Any:
     for i in range(3):
         layer = params[f"l{i}"]

@@ -46,15 +46,16 @@ def test_a_normalized_table_is_no_variance() -> None:
     assert roles == {"table": "positional table", "scale": "norm scale", "w": "head"}
 
 
-def test_a_kernel_may_be_a_vector() -> None:
-    params = {"w": jnp.ones((8, 8)), "v": jnp.ones(8)}
+@pytest.mark.parametrize("shape", [(8,), (8, 1)], ids=str)
+def test_a_kernel_may_be_of_one_unit(shape: tuple[int, ...]) -> None:
+    params = {"w": jnp.ones((8, 8)), "v": jnp.ones(shape)}
 
     def fn(params: Any, x: Any) -> Any:
         return jax.nn.relu(x @ params["w"]) @ params["v"]
 
     x = jax.random.normal(KEY, (64, 8))
     (init,) = (r.initializer for r in jaxinit.recommend(fn, params, x).rows if r.path == "v")
-    assert jnp.std(init(KEY, (4096,))) == pytest.approx(4096**-0.5, rel=0.05)
+    assert jnp.std(init(KEY, (4096, *shape[1:]))) == pytest.approx(4096**-0.5, rel=0.05)
     assert jnp.var(fn(jaxinit.data.lsuv(fn, params, x, KEY), x)) == pytest.approx(1, rel=0.03)
 
 

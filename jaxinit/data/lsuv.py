@@ -95,7 +95,7 @@ def lsuv(
 
 
 def orthonormal(params: Any, sites: Sequence[Site], key: Any) -> Any:
-    """The parameters with the kernels of some sites drawn orthogonal; a vector stays as it is.
+    """The parameters with the kernels of some sites drawn orthogonal, but those of one unit.
 
     Raises:
         TypeError: if the key is none.
@@ -116,8 +116,11 @@ def orthonormal(params: Any, sites: Sequence[Site], key: Any) -> Any:
                 f"{path}: which axes of the kernel are inputs is not known, so it cannot be drawn "
                 "orthogonal: pass orthogonal=False, or name it in keep="
             )
-    matrices = {path: kernel for path, kernel in found.items() if len(kernel.shape) > 1}
-    rules = {re.compile(f"^{re.escape(p)}$"): haar(axes=k.axes) for p, k in matrices.items()}
+    rules = {
+        re.compile(f"^{re.escape(path)}$"): haar(axes=kernel.axes)
+        for path, kernel in found.items()
+        if kernel.axes is not None and kernel.axes.out_axis != ()
+    }
     return reinitialize(params, Rules(rules), key) if rules else params
 
 

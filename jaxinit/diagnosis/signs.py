@@ -46,7 +46,10 @@ class Signs:
         shape = self.shapes.get(site.name)
         if shape is not None and side == "input" and shape.steep is not None:
             low, high = shape.steep
-            return {"flat": jnp.mean(((x < low) | (x > high)).astype(jnp.float32))}
+            # Where a rectifier is 0 it is not saturated: of the others, as of those of ReLU6.
+            live = (x >= low if shape.zero_below else x <= high) if shape.rectifies else x == x
+            flat = ((x < low) | (x > high)) & live
+            return {"flat": jnp.sum(flat) / jnp.maximum(jnp.sum(live), 1)}
         if shape is not None and side == "output" and shape.rectifies:
             return {"projection": _projection(site, x)}
         if side == "output" and site.name in self.attention:
@@ -66,10 +69,11 @@ class Signs:
 
 @dataclass(frozen=True)
 class Shape:
-    """Where an activation is steep, if it is flat at both ends, and whether it is 0 at one."""
+    """Where an activation is steep, if flat at both ends; whether it is 0 at one, and at which."""
 
     steep: tuple[float, float] | None
     rectifies: bool
+    zero_below: bool
 
 
 def _is_activation(site: Site) -> bool:
@@ -82,11 +86,13 @@ def _shape(activation: Activation) -> Shape:
     y = values.astype(np.float64)
     steps: Numbers = np.diff(y) / np.diff(_GRID)
     steep = np.flatnonzero(~(np.abs(steps) < thresholds.SLOPE))
-    rectifies = bool(not y[:100].any()) != bool(not y[-100:].any())
+    zero_below, zero_above = (not end.any() for end in (y[:100], y[-100:]))
+    rectifies = zero_below != zero_above
     # A step has no slope to measure: whoever trains through it has a rule of their own.
     if len(steep) < 3 or steep[0] == 0 or steep[-1] == len(steps) - 1:
-        return Shape(None, rectifies)
-    return Shape((float(_GRID[steep[0]]), float(_GRID[steep[-1] + 1])), rectifies)
+        return Shape(None, rectifies, zero_below)
+    ends = float(_GRID[steep[0]]), float(_GRID[steep[-1] + 1])
+    return Shape(ends, rectifies, zero_below)
 
 
 def _attention(sites: Sequence[Site]) -> Iterator[Site]:
