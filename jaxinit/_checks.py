@@ -24,13 +24,13 @@ def check_argument(name: str, value: Any, annotation: Any) -> Any:
     Args:
         name: of the parameter.
         value: as the caller gave it.
-        annotation: `Literal`, `Annotated[T, check]` or anything else, which checks nothing.
+        annotation: `Literal`, `Annotated[T, check]`, bool, or what checks nothing.
 
     Returns:
         The value to keep.
 
     Raises:
-        TypeError: if it cannot be hashed.
+        TypeError: if it cannot be hashed, or is no bool where the annotation is.
         ValueError: if it is none of a Literal's values.
     """
     if get_origin(annotation) is Literal:
@@ -38,6 +38,8 @@ def check_argument(name: str, value: Any, annotation: Any) -> Any:
     if get_origin(annotation) is Annotated:
         for check in get_args(annotation)[1:]:
             value = check(name, value)
+    if annotation is bool and not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}={value!r} is neither True nor False")
     value = _frozen(value)
     if not isinstance(value, Array | np.ndarray):
         try:

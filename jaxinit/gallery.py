@@ -261,7 +261,8 @@ def _all() -> Iterator[Entry]:
 
 
 def _names() -> dict[str, Any]:
-    return {**vars(jaxinit), "jaxinit": jaxinit, "jax": jax, "jnp": jnp, "np": np}
+    public = {name: getattr(jaxinit, name) for name in dir(jaxinit)}
+    return {**public, "jaxinit": jaxinit, "jax": jax, "jnp": jnp, "np": np}
 
 
 def _called(node: ast.Call) -> str:

@@ -127,6 +127,7 @@ def identity(
     Peers:
         torch: eye_
         keras: Identity
+        haiku: Identity
         flux: identity_init
 
     Reference:

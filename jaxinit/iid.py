@@ -146,7 +146,8 @@ def truncated_normal(
         dtype: default dtype of the weights, a real one.
         lower: lower end of z, or of w if bounds are absolute.
         upper: upper end of z, or of w if bounds are absolute.
-        corrected: whether stddev is that of w, whatever the bounds.
+        corrected: whether stddev is that of w, for bounds within 5 standard deviations: one in
+            2^24 numbers, as in JAX, is at a lower bound that is farther out.
         bounds: "relative" to the standard deviation, or "absolute".
 
     Returns:

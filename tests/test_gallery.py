@@ -64,7 +64,7 @@ def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "he_normal() of shape (128, 64): mean" in text
     assert f"std {spread:.3g}" in text
     assert out.read_bytes().startswith(b"\x89PNG")
-    for call in ("he_normal() * 0.5", "s4d('lin')", "ones"):
+    for call in ("he_normal() * 0.5", "s4d('lin')", "ones", "presets.torch.linear_kernel()"):
         assert run("show", call, "--out", str(out)) == 0
         assert capsys.readouterr().out
 

@@ -216,6 +216,11 @@ FACTORY: list[tuple[Any, type[Exception], str]] = [
     (lambda: jaxinit.student_t(np.array([3, 1])), ValueError, "is not above 2"),
     (lambda: untyped.student_t(), TypeError, "missing a required argument: 'df'"),
     (lambda: jaxinit.rademacher(-1.0), ValueError, "scale=-1.0 is negative"),
+    (
+        lambda: untyped.truncated_normal(0.1, corrected="no"),
+        TypeError,
+        "corrected='no' is neither True nor False",
+    ),
     (lambda: jaxinit.ternary(1.5), ValueError, r"prob=1.5 is outside \(0, 1\)"),
 ]
 

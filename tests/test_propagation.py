@@ -357,3 +357,13 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("of", [float, np.asarray, jnp.asarray], ids=["number", "numpy", "jax"])
+@pytest.mark.parametrize("c", [-1.0, 1.0])
+def test_a_correlation_may_be_mapped_again_and_again(c: float, of: Any) -> None:
+    for sigma_w2 in (1.0, 1.3, 1.7, 2.1):
+        found = of(c)
+        for _ in range(4):
+            found = gains.correlation_map("tanh", found, 1.0, sigma_w2)
+        assert float(found) == pytest.approx(c, abs=1e-6)

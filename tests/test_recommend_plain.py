@@ -59,24 +59,30 @@ def test_a_kernel_may_be_of_one_unit(shape: tuple[int, ...]) -> None:
     assert jnp.var(fn(jaxinit.data.lsuv(fn, params, x, KEY), x)) == pytest.approx(1, rel=0.03)
 
 
-@pytest.mark.parametrize("length", [4, 64])
-def test_a_scan_over_time_makes_no_depth(length: int) -> None:
-    def fn(params: Any, x: Any) -> Any:
-        def step(s: Any, inputs: Any) -> Any:
-            s = inputs[0] * s + inputs[1]
-            return s, s
+def state_space(params: Any, x: Any) -> Any:
+    """Two blocks with a state that decays at rates that hang on the input."""
 
-        for w in params["blocks"]:
-            u, a = x @ w["u"], jax.nn.sigmoid(x @ w["a"])
-            state = jnp.zeros_like(u[0])
-            x = x + jax.lax.scan(step, state, (a, u))[1] @ w["o"]
-        return x @ params["head"]
+    def step(s: Any, inputs: Any) -> Any:
+        s = inputs[0] * s + inputs[1]
+        return s, s
 
-    block = dict.fromkeys("uao", jnp.ones((8, 8)))
-    params = {"blocks": [block, block], "head": jnp.ones((8, 3))}
-    found = jaxinit.recommend(fn, params, jnp.ones((length, 2, 8)))
-    laws = {row.path: str(row.initializer) for row in found.rows}
-    assert laws["blocks/1/o"] == "depth_scaled(init=lecun_normal(), layers=2, branches=1)"
+    for block in params["blocks"]:
+        u = x @ block["u"]
+        rate = jax.nn.softplus(u @ block["rate"])
+        decay = jnp.exp(-jnp.exp(block["log"]) * rate)
+        state = jax.lax.scan(step, jnp.zeros_like(u[0]), (decay, rate * u))[1]
+        x = x + (state + u * block["skip"]) @ block["o"]
+    return x @ params["head"]
+
+
+def test_a_scan_over_time_makes_no_depth() -> None:
+    block = {**dict.fromkeys(("u", "rate", "o"), jnp.ones((8, 8))), "skip": jnp.ones(8)}
+    params = {"blocks": 2 * [block | {"log": jnp.zeros(8)}], "head": jnp.ones((8, 3))}
+    short, long = (
+        {row.path: row.initializer for row in jaxinit.recommend(state_space, params, x).rows}
+        for x in (jnp.ones((4, 2, 8)), jnp.ones((64, 2, 8)))
+    )
+    assert short == long
 
 
 def test_logits_may_be_capped_and_masked() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from jaxinit.capture import program
-from jaxinit.capture.activations import CASTS
+from jaxinit.capture.activations import CASTS, ROOTS
 from jaxinit.capture.contractions import CONTRACTIONS
 from jaxinit.capture.labels import MOVES
 from jaxinit.capture.plan import Place, Plan
@@ -16,7 +16,6 @@ from jaxinit.capture.program import Block, Slot, Step
 SUMS = ("add", "sub", "add_any")
 PRODUCTS = ("mul", "div")
 CHOICES = ("select_n", "max", "min")
-ROOTS = ("rsqrt", "sqrt")
 Passes: TypeAlias = Callable[[Step], Iterable[int]]
 Passage: TypeAlias = Literal["constant", "carried", "sliced"]
 
@@ -56,7 +55,7 @@ class Flow:
         self.lengths: dict[int, int] = {}  # of an output: how often the scans around compute it
         self.leaves: dict[int, frozenset[int]] = {}
         self.rooted: dict[int, frozenset[int]] = {}  # leaves behind a root, as of a variance
-        self.unrooted: dict[int, frozenset[int]] = {}  # leaves behind a value by another way too
+        self.unrooted: dict[int, frozenset[int]] = {}  # leaves behind a value by a way without one
         self.scans_with_data: set[int] = set()
         self.params = {
             slot.number: leaf
@@ -85,18 +84,14 @@ class Flow:
         return slot in self.facts and self.facts[slot].data
 
     def meetings(self) -> Iterator[tuple[int, Meeting]]:
-        """Leaves, by position, and the steps in which they meet data, or are taken by a kernel."""
+        """Leaves, by position, and the steps in which they meet data, or are a kernel's input."""
         for step in self.steps:
+            meets = any(map(self.is_data, slots(step)))
             place = self.places.get(step.outputs[0].number) if step.outputs else None
-            taken = {place.input.number} if place is not None and place.site.kernels else set()
-            if not taken and not any(map(self.is_data, slots(step))):
-                continue
-            alone = not any(map(self.is_data, slots(step)))
+            taken = place.input if place is not None and place.site.kernels else None
             for operand, atom in enumerate(step.inputs):
                 if isinstance(atom, Slot) and not self.is_data(atom.number):
-                    if alone and atom.number not in taken:
-                        continue
-                    for leaf in self.leaves.get(atom.number, ()):
+                    for leaf in self.leaves.get(atom.number, ()) if meets or atom == taken else ():
                         yield leaf, Meeting(step, operand, atom)
 
     @functools.cached_property

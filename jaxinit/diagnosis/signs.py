@@ -46,9 +46,8 @@ class Signs:
         shape = self.shapes.get(site.name)
         if shape is not None and side == "input" and shape.steep is not None:
             low, high = shape.steep
-            # Where a rectifier is 0 it is not saturated: of the others, as of those of ReLU6.
-            live = (x >= low if shape.zero_below else x <= high) if shape.rectifies else x == x
-            flat = ((x < low) | (x > high)) & live
+            live = (x >= shape.live[0]) & (x <= shape.live[1])
+            flat = live & ((x < low) | (x > high))
             return {"flat": jnp.sum(flat) / jnp.maximum(jnp.sum(live), 1)}
         if shape is not None and side == "output" and shape.rectifies:
             return {"projection": _projection(site, x)}
@@ -69,11 +68,14 @@ class Signs:
 
 @dataclass(frozen=True)
 class Shape:
-    """Where an activation is steep, if flat at both ends; whether it is 0 at one, and at which."""
+    """Where an activation is steep, if it is flat at both ends, and whether it is 0 at one.
+
+    Where a rectifier is 0 it does not saturate: the rest of the line is live.
+    """
 
     steep: tuple[float, float] | None
     rectifies: bool
-    zero_below: bool
+    live: tuple[float, float] = (-math.inf, math.inf)
 
 
 def _is_activation(site: Site) -> bool:
@@ -90,9 +92,11 @@ def _shape(activation: Activation) -> Shape:
     rectifies = zero_below != zero_above
     # A step has no slope to measure: whoever trains through it has a rule of their own.
     if len(steep) < 3 or steep[0] == 0 or steep[-1] == len(steps) - 1:
-        return Shape(None, rectifies, zero_below)
-    ends = float(_GRID[steep[0]]), float(_GRID[steep[-1] + 1])
-    return Shape(ends, rectifies, zero_below)
+        return Shape(None, rectifies)
+    low, high = float(_GRID[steep[0]]), float(_GRID[steep[-1] + 1])
+    if not rectifies:
+        return Shape((low, high), rectifies)
+    return Shape((low, high), rectifies, (low, math.inf) if zero_below else (-math.inf, high))
 
 
 def _attention(sites: Sequence[Site]) -> Iterator[Site]:

@@ -96,7 +96,11 @@ def correlation_map(
     if not isinstance(finite("c", c), jax.core.Tracer) and (abs(np.asarray(c)) > 1).any():
         raise ValueError(f"c={c!r} is outside [-1, 1]: it is a correlation")
     covariance = _plain(sigma_w2) * evaluate(product, fn, params, _plain(q), _plain(c))
-    return (covariance + _plain(sigma_b2)) / length_map(fn, q, sigma_w2, sigma_b2, **params)
+    found = (covariance + _plain(sigma_b2)) / length_map(fn, q, sigma_w2, sigma_b2, **params)
+    # Rounding may have taken it beyond ±1. To clip a traced one would change its slope there.
+    if isinstance(found, jax.Array):
+        return found if isinstance(found, jax.core.Tracer) else found.clip(-1, 1)
+    return np.clip(found, -1, 1) if np.ndim(found) else max(-1.0, min(found, 1.0))
 
 
 def susceptibility(fn: Activation, q: ArrayLike, sigma_w2: ArrayLike, **params: Any) -> Result:
